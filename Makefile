@@ -1,0 +1,65 @@
+# Thin on purpose: the work is in cargo, in xtask and in the convene binary.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# Where rustup puts cargo, for shells that did not read its profile.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+CONVENE := cargo run --quiet --package convene-api --bin convene --
+
+.PHONY: help setup run demo test test-unit test-e2e fmt lint check ci bench openapi migration clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what this machine lacks
+	@scripts/setup.sh
+
+run: export CONVENE_PROFILE ?= embedded
+run: ## Serve API and worker in one process, with a private PostgreSQL (CONVENE_PROFILE=embedded)
+	@scripts/setup.sh run
+	@$(CONVENE) run
+
+demo: ## Walk through the story over HTTP against a running `make run`
+	@cargo run --quiet --package convene-demo
+
+test: setup ## Run all tests against real servers; private ones are started where none run
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	    set -x; cargo nextest run --workspace && cargo test --workspace --doc; \
+	else \
+	    set -x; cargo test --workspace; \
+	fi
+
+test-unit: ## Run the tests that need no server
+	cargo test --workspace --exclude convene-infrastructure --exclude convene-tests --lib --bins
+
+test-e2e: setup ## Run the end-to-end and fault tests
+	cargo test --package convene-tests
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Check format, lints and structure
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo xtask arch
+
+check: ## Compile everything without building it
+	cargo check --workspace --all-targets
+
+ci: ## Do all that CI does
+	.ci/run
+
+bench: ## Measure the hot paths against their base lines, on a private PostgreSQL
+	@scripts/setup.sh run
+	cargo run --release --quiet --package convene-bench
+
+openapi: ## Write docs/openapi.json, docs/asyncapi.json and docs/schema.sql anew
+	cargo xtask snapshots --update
+
+migration: ## Create a database migration: make migration NAME=add_event_tags
+	@cargo xtask migration '$(NAME)'
+
+clean: ## Remove what was built; data in .convene stays
+	cargo clean

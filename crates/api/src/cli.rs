@@ -1,0 +1,56 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+/// Convene: accounts, communities, events, RSVPs and webhooks over HTTP JSON.
+#[derive(Debug, Parser)]
+#[command(name = "convene", version = crate::version(), about, arg_required_else_help = true)]
+pub struct Cli {
+    /// Print machine-readable JSON on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the HTTP API.
+    Serve,
+    /// Run the engines: sequencer, sinks, consumers, jobs, scheduler.
+    Worker,
+    /// Migrate, then serve the API and run the engines in one process.
+    Run,
+    /// Prepare and inspect the database.
+    #[command(subcommand)]
+    Db(Db),
+    /// Check and show the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Print the AsyncAPI document.
+    Asyncapi,
+    /// List the routes.
+    Routes,
+}
+
+/// Commands on the database.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Db {
+    /// Create the roles, run the migrations that are missing, and grant.
+    Migrate,
+    /// Tell which migrations are missing.
+    Status,
+}
+
+/// Commands on the configuration.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Tell every mistake; exit code 78 if there is one.
+    Check,
+    /// Print the settings in force, without secrets.
+    Show,
+}

@@ -1,0 +1,66 @@
+//! What the commands of the binary do.
+#![expect(clippy::print_stdout, reason = "the output of a command is what it is for")]
+
+mod config;
+mod db;
+mod process;
+
+use crate::cli::{Cli, Command};
+use crate::config::{Config, Environment, Profile};
+use crate::error::StartError;
+
+/// Runs a command.
+///
+/// # Errors
+/// Why it did not do its work.
+pub async fn run(cli: Cli) -> Result<(), StartError> {
+    match cli.command {
+        Command::Serve => process::serve().await,
+        Command::Worker => process::work().await,
+        Command::Run => process::run().await,
+        Command::Db(command) => db::run(command, cli.json).await,
+        Command::Config(command) => config::run(command, cli.json),
+        Command::Openapi => print_json(&convene_http::openapi()),
+        Command::Asyncapi => {
+            let base = convene_contracts::SchemaBase::default();
+            print_json(&convene_contracts::asyncapi::document(&base))
+        }
+        Command::Routes => routes(cli.json),
+    }
+}
+
+/// The configuration that the environment describes.
+fn configured(fallback: Profile) -> Result<(Profile, Config), StartError> {
+    crate::config::load(&environment(), fallback).map_err(StartError::Configuration)
+}
+
+fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("CONVENE"))
+        .collect()
+}
+
+fn routes(json: bool) -> Result<(), StartError> {
+    let routes = convene_http::routes();
+    if json {
+        let rows: Vec<_> = routes
+            .iter()
+            .map(|route| serde_json::json!({ "method": route.method, "path": route.path, "operation": route.operation }))
+            .collect();
+        return print_json(&rows);
+    }
+    for route in routes {
+        println!("{:<7} {}", route.method, route.path);
+    }
+    Ok(())
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), StartError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| StartError::Other {
+        what: "the output is not JSON",
+        source: Box::new(error),
+    })?;
+    println!("{text}");
+    Ok(())
+}

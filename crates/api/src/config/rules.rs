@@ -1,0 +1,148 @@
+//! Rules between settings, and what production refuses.
+
+use std::time::Duration;
+
+use convene_integrations::security::EnvelopeKey;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Config, Mistake, Profile};
+
+/// The envelope key of `config/default.toml`, which everybody knows.
+const PUBLIC_ENVELOPE_KEY: &str = "Y29udmVuZS1kZXZlbG9wbWVudC1rZXktbm90LXNlY3I=";
+
+/// Every rule that the configuration breaks.
+pub(super) fn check(profile: Profile, config: &Config) -> Vec<Mistake> {
+    let mut mistakes = sizes(config);
+    mistakes.extend(times(config));
+    mistakes.extend(urls(profile, config));
+    if profile == Profile::Production {
+        mistakes.extend(production(config));
+    } else if !is_key(&config.secrets.envelope_key) {
+        mistakes.push(Mistake::of("secrets.envelope_key", "must be 32 bytes in base64"));
+    }
+    for key in &config.secrets.previous_envelope_keys {
+        if !is_key(key) {
+            mistakes.push(Mistake::of(
+                "secrets.previous_envelope_keys",
+                "each must be 32 bytes in base64",
+            ));
+        }
+    }
+    mistakes
+}
+
+fn sizes(config: &Config) -> Vec<Mistake> {
+    [
+        ("database.pool_size", config.database.pool_size),
+        ("database.jobs_pool_size", config.database.jobs_pool_size),
+        ("database.sinks_pool_size", config.database.sinks_pool_size),
+        ("http.max_in_flight", config.http.max_in_flight),
+        ("http.body_limit", config.http.body_limit),
+        ("broker.in_flight", config.broker.in_flight),
+        ("webhooks.concurrency", config.webhooks.concurrency),
+        ("worker.concurrency", config.worker.concurrency),
+        ("auth.hashing_queue", config.auth.hashing_queue),
+    ]
+    .into_iter()
+    .filter(|(_, size)| *size == 0)
+    .map(|(key, _)| Mistake::of(key, "must be at least 1"))
+    .collect()
+}
+
+fn times(config: &Config) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut longer = |key: &str, is: Duration, other: &str, than: Duration| {
+        if is <= than {
+            mistakes.push(Mistake::of(key, format!("must be longer than {other}")));
+        }
+    };
+    let worker = &config.worker;
+    // A lease that ends before its job does would let two workers run it at once.
+    longer("worker.lease", worker.lease.0, "worker.job_timeout", worker.job_timeout.0);
+    longer("worker.lease", worker.lease.0, "twice worker.heartbeat", worker.heartbeat.0 * 2);
+    let database = &config.database;
+    longer(
+        "database.statement_timeout",
+        database.statement_timeout.0,
+        "database.lock_timeout",
+        database.lock_timeout.0,
+    );
+    longer(
+        "auth.refresh_token_lifetime",
+        config.auth.refresh_token_lifetime.0,
+        "auth.access_token_lifetime",
+        config.auth.access_token_lifetime.0,
+    );
+    let mut at_most = |key: &str, is: Duration, most: Duration, text: &str| {
+        if is > most || is.is_zero() {
+            mistakes
+                .push(Mistake::of(key, format!("must be more than nothing and at most {text}")));
+        }
+    };
+    let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+    at_most("auth.access_token_lifetime", config.auth.access_token_lifetime.0, minute * 15, "15m");
+    at_most("auth.mailed_token_lifetime", config.auth.mailed_token_lifetime.0, hour, "1h");
+    at_most("auth.refresh_grace", config.auth.refresh_grace.0, minute, "1m");
+    mistakes
+}
+
+fn urls(profile: Profile, config: &Config) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut scheme = |key: &str, url: &str, schemes: &[&str], optional: bool| {
+        let fits = schemes.iter().any(|scheme| url.starts_with(&format!("{scheme}://")));
+        if !(fits || optional && url.is_empty()) {
+            let schemes = schemes.join(":// or ");
+            mistakes.push(Mistake::of(key, format!("must be a URL that begins with {schemes}://")));
+        }
+    };
+    let embedded = profile == Profile::Embedded;
+    scheme(
+        "database.url",
+        config.database.url.expose_secret(),
+        &["postgres", "postgresql"],
+        embedded,
+    );
+    scheme("redis.url", config.redis.url.expose_secret(), &["redis", "rediss"], true);
+    scheme("broker.url", config.broker.url.expose_secret(), &["amqp", "amqps"], true);
+    scheme("mail.smtp_url", config.mail.smtp_url.expose_secret(), &["smtp", "smtps"], true);
+    scheme("http.public_url", &config.http.public_url, &["http", "https"], true);
+    scheme("telemetry.otlp_endpoint", &config.telemetry.otlp_endpoint, &["http", "https"], true);
+    scheme("events.schema_base", &config.events.schema_base, &["http", "https"], false);
+    if !config.http.metrics_bind.is_empty()
+        && config.http.metrics_bind.parse::<std::net::SocketAddr>().is_err()
+    {
+        mistakes.push(Mistake::of("http.metrics_bind", "must be an address with a port, or empty"));
+    }
+    mistakes
+}
+
+fn production(config: &Config) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let key = &config.secrets.envelope_key;
+    if key.expose_secret() == PUBLIC_ENVELOPE_KEY {
+        mistakes.push(Mistake::of("secrets.envelope_key", "is the public development key"));
+    } else if !is_key(key) {
+        mistakes.push(Mistake::of(
+            "secrets.envelope_key",
+            "must be 32 bytes in base64; `openssl rand -base64 32` makes one",
+        ));
+    }
+    if config.webhooks.allow_private_targets {
+        mistakes.push(Mistake::of("webhooks.allow_private_targets", "must be false in production"));
+    }
+    if !config.limits.enabled {
+        mistakes.push(Mistake::of("limits.enabled", "must be true in production"));
+    }
+    if !config.http.public_url.starts_with("https://") {
+        mistakes.push(Mistake::of("http.public_url", "must begin with https:// in production"));
+    }
+    if config.mail.smtp_url.expose_secret().is_empty() {
+        mistakes.push(Mistake::of("mail.smtp_url", "must name a mail server in production"));
+    }
+    mistakes
+}
+
+/// Whether text is 32 bytes in base64.
+fn is_key(text: &SecretString) -> bool {
+    EnvelopeKey::from_base64(text).is_ok()
+}

@@ -1,0 +1,130 @@
+//! Registering, and verifying the address that was registered.
+//!
+//! Each registration waits on its own row with its own password. Verifying activates the one that the token was mailed
+//! for and discards the others of its address, so nobody can plant a password in somebody else's account.
+
+use convene_contracts::user::UserRegistered;
+use convene_domain::auth::password::Password;
+use convene_domain::ids::{RegistrationId, UserId};
+use convene_domain::text::{DisplayName, EmailAddress};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::guessing::MailRequest;
+use super::jobs::{MailToken, ResendVerification};
+use super::ports::{ADDRESS_TAKEN, Credential, NewRegistration, TokenFor};
+use super::service::{AuthService, invalid_token, on_behalf_of};
+use super::token::OpaqueToken;
+use crate::kernel::context::RequestContext;
+use crate::kernel::error::Failure;
+use crate::kernel::events::public;
+use crate::kernel::jobs::NewJob;
+use crate::user::offers::NewUser;
+
+/// What somebody registers with.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The address, to be verified.
+    pub email: EmailAddress,
+    /// The password that was chosen.
+    pub password: Password,
+    /// How the person wants to be called.
+    pub display_name: DisplayName,
+}
+
+impl AuthService {
+    /// Registers an address. Whether it has an account already is said in mail alone: both cases do the same here.
+    ///
+    /// # Errors
+    /// `rate_limited`, `overloaded`.
+    pub async fn register(
+        &self,
+        context: &RequestContext,
+        registration: Registration,
+    ) -> Result<(), Failure> {
+        let auth = &*self.0;
+        let account = auth.account_key(&registration.email);
+        auth.guard.admit_mail(MailRequest::Registration, &account).await?;
+        let password_hash = auth.hash(registration.password).await?;
+
+        let now = auth.env.now();
+        let id: RegistrationId = auth.env.id(now);
+        let (token, row) = auth.mailed_token(TokenFor::Registration(id), now);
+        let mut tx = auth.uow.begin(Vec::new()).await?;
+        tx.insert_registration(NewRegistration {
+            id,
+            email: registration.email,
+            display_name: registration.display_name,
+            password_hash,
+            created_at: now,
+            expires_at: now + auth.options.registration_lifetime,
+        });
+        tx.insert_mailed_token(row);
+        let mail = MailToken::new(&*auth.sealer, &token);
+        tx.staged().jobs.push(NewJob::new(&mail).caused_by(context));
+        tx.staged().audit(context, None, "auth.register", id, json!({}));
+        Ok(tx.commit().await?)
+    }
+
+    /// Makes the account of the registration that the token was mailed for.
+    ///
+    /// # Errors
+    /// `invalid_token`.
+    pub async fn verify_email(
+        &self,
+        context: &RequestContext,
+        token: &SecretString,
+    ) -> Result<(), Failure> {
+        let auth = &*self.0;
+        let token = OpaqueToken::parse(token.expose_secret()).ok_or_else(invalid_token)?;
+        let now = auth.env.now();
+        let mut tx = auth.uow.begin(Vec::new()).await?;
+        let registration = tx
+            .lock_registration(&token.digest(&*auth.digester))
+            .await?
+            .filter(|registration| now < registration.token_expires_at)
+            .ok_or_else(invalid_token)?;
+
+        let user: UserId = auth.env.id(now);
+        let address = registration.email.normalized();
+        let account = auth.account_key_of(&address);
+        tx.discard_registrations(&address);
+        tx.insert_credential(
+            Credential { user, address, password_hash: registration.password_hash },
+            account,
+        );
+        // Whoever guessed before there was an account has not guessed its password.
+        tx.forget_attempts(account);
+        tx.provision_user(NewUser {
+            id: user,
+            email: registration.email,
+            display_name: registration.display_name,
+            created_at: now,
+        });
+        let context = on_behalf_of(context, user, None);
+        let registered = UserRegistered { user_id: public(user) };
+        let event = auth.env.recorder(&context, now, None).event(user, 1, registered);
+        tx.staged().events.push(event);
+        tx.staged().audit(&context, None, "auth.verify_email", user, json!({}));
+        tx.commit().await.map_err(|error| {
+            // Another registration of the address was verified before this one was made.
+            if error.violates(ADDRESS_TAKEN) { invalid_token() } else { error.into() }
+        })
+    }
+
+    /// Has the mail that verifies an address sent again, if the address waits for it.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub async fn resend_verification(
+        &self,
+        context: &RequestContext,
+        email: EmailAddress,
+    ) -> Result<(), Failure> {
+        let auth = &*self.0;
+        let account = auth.account_key(&email);
+        auth.guard.admit_mail(MailRequest::Verification, &account).await?;
+        let resend = ResendVerification::new(&*auth.sealer, &email);
+        auth.stage_job(NewJob::new(&resend).caused_by(context)).await
+    }
+}

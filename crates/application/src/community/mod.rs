@@ -1,0 +1,12 @@
+//! Communities: the tenants, their members, and what is recorded about them.
+
+pub mod event_log;
+mod events;
+mod members;
+pub mod offers;
+pub mod ports;
+mod service;
+
+pub use event_log::CommunityEventLog;
+pub use ports::MemberView;
+pub use service::CommunityService;

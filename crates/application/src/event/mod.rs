@@ -1,0 +1,8 @@
+//! Events of a community, from the draft to the day.
+
+mod events;
+mod mistakes;
+pub mod ports;
+mod service;
+
+pub use service::EventService;

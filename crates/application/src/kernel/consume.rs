@@ -1,0 +1,183 @@
+//! From an event to a consumer's effect, whichever bus carried it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use convene_contracts::{EventTypePattern, UnknownEventType};
+use futures::FutureExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::error::Failure;
+use super::events::{Consumer, EventLog, LoggedEvent};
+use super::jobs::{Handler, Job, JobQueue, LeasedJob, NewJob, Outcome, RunJob, handler};
+use super::store::StoreError;
+
+/// How long one consumption may take. A consumer's work is one short transaction.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A consumption that failed and is tried again. It names the event by position: the log has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryConsumption {
+    /// Whose consumption.
+    pub consumer: String,
+    /// Which event.
+    pub position: i64,
+}
+
+impl Job for RetryConsumption {
+    const KIND: &'static str = "consumer.retry";
+    const QUEUE: &'static str = "consumers";
+}
+
+/// A consumer with its patterns, read.
+#[derive(Clone)]
+pub struct Subscription {
+    consumer: Arc<dyn Consumer>,
+    patterns: Vec<EventTypePattern>,
+}
+
+impl Subscription {
+    /// Reads a consumer's patterns.
+    ///
+    /// # Errors
+    /// A pattern that no event can match.
+    pub fn new(consumer: Arc<dyn Consumer>) -> Result<Self, UnknownEventType> {
+        let patterns =
+            consumer.patterns().iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        Ok(Self { consumer, patterns })
+    }
+
+    /// The consumer's stable name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.consumer.name()
+    }
+
+    /// The events that it wants.
+    #[must_use]
+    pub fn patterns(&self) -> &[EventTypePattern] {
+        &self.patterns
+    }
+
+    /// Whether it wants events of this type.
+    #[must_use]
+    pub fn wants(&self, event_type: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(event_type))
+    }
+
+    /// Has the consumer take one event; a panic and a time-out are failures.
+    async fn consume(&self, event: &LoggedEvent) -> Result<(), Failure> {
+        let started = Instant::now();
+        let consumption = AssertUnwindSafe(self.consumer.consume(event)).catch_unwind();
+        let outcome = match tokio::time::timeout(TIMEOUT, consumption).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Failure::internal("the consumer panicked")),
+            Err(_) => Err(Failure::internal("the consumption took too long")),
+        };
+        let labels = [
+            ("consumer", self.name()),
+            ("outcome", if outcome.is_ok() { "consumed" } else { "failed" }),
+        ];
+        metrics::histogram!("convene_consumer_seconds", &labels)
+            .record(started.elapsed().as_secs_f64());
+        outcome
+    }
+}
+
+/// Where every bus hands its events in.
+///
+/// An event is done with when its consumer has taken it, or when a job is stored that tries again: so one failure never
+/// holds up the events behind it.
+#[derive(Clone)]
+pub struct Intake {
+    subscriptions: Arc<[Subscription]>,
+    jobs: Arc<dyn JobQueue>,
+}
+
+impl Intake {
+    /// The consumers of this installation, and the queue for what they fail at.
+    ///
+    /// # Errors
+    /// A pattern that no event can match.
+    pub fn new(
+        consumers: Vec<Arc<dyn Consumer>>,
+        jobs: Arc<dyn JobQueue>,
+    ) -> Result<Self, UnknownEventType> {
+        let subscriptions =
+            consumers.into_iter().map(Subscription::new).collect::<Result<_, _>>()?;
+        Ok(Self { subscriptions, jobs })
+    }
+
+    /// The consumers with what they want.
+    #[must_use]
+    pub fn subscriptions(&self) -> &[Subscription] {
+        &self.subscriptions
+    }
+
+    /// Hands one event to one consumer.
+    ///
+    /// # Errors
+    /// The store's, if the consumption failed and not even the job could be stored: the event must be handed in again.
+    pub async fn take(
+        &self,
+        subscription: &Subscription,
+        event: &LoggedEvent,
+    ) -> Result<(), StoreError> {
+        if !subscription.wants(&event.event_type) {
+            return Ok(());
+        }
+        let Err(failure) = subscription.consume(event).await else { return Ok(()) };
+        let consumer = subscription.name();
+        let retry = RetryConsumption { consumer: consumer.to_owned(), position: event.position };
+        let key = format!("{consumer}:{}", event.position);
+        self.jobs.enqueue(vec![NewJob::new(&retry).unique(key)]).await?;
+        tracing::warn!(
+            consumer,
+            event = %event.id,
+            position = event.position,
+            error = &failure as &dyn std::error::Error,
+            "a consumption failed and is tried again as a job"
+        );
+        Ok(())
+    }
+
+    /// The handler that tries failed consumptions again.
+    #[must_use]
+    pub fn retries(&self, log: Arc<dyn EventLog>) -> Arc<dyn Handler> {
+        handler::<RetryConsumption, _>(Arc::new(Retries { intake: self.clone(), log }))
+    }
+}
+
+struct Retries {
+    intake: Intake,
+    log: Arc<dyn EventLog>,
+}
+
+#[async_trait]
+impl RunJob<RetryConsumption> for Retries {
+    async fn run(&self, job: RetryConsumption, _: &LeasedJob) -> Outcome {
+        let found = self.intake.subscriptions.iter().find(|known| known.name() == job.consumer);
+        let Some(subscription) = found else {
+            return Outcome::Discard(Failure::internal(format!(
+                "there is no consumer {}",
+                job.consumer
+            )));
+        };
+        let event = match self.log.read_after(job.position - 1, 1).await {
+            Ok(events) => events.into_iter().find(|event| event.position == job.position),
+            Err(error) => return Outcome::Retry(error.into()),
+        };
+        let Some(event) = event else {
+            return Outcome::Discard(Failure::internal(format!(
+                "there is no event {}",
+                job.position
+            )));
+        };
+        match subscription.consume(&event).await {
+            Ok(()) => Outcome::Done,
+            Err(failure) => Outcome::Retry(failure),
+        }
+    }
+}

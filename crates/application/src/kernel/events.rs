@@ -1,0 +1,245 @@
+//! Recorded events on their way out: staged in a transaction, sequenced, published, consumed once.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use convene_contracts::{CloudEvent, EventContext, EventPayload};
+use convene_domain::ids::{CommunityId, TypedId};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::context::RequestContext;
+use super::env::Env;
+use super::store::StoreError;
+
+/// An event that a transaction records, with the whole envelope as it will be published.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Its id, a `UUIDv7`.
+    pub id: Uuid,
+    /// Its type, such as `rsvp.confirmed`.
+    pub event_type: &'static str,
+    /// The version of its payload.
+    pub version: u16,
+    /// The community that it belongs to.
+    pub community: Option<CommunityId>,
+    /// The `CloudEvents` envelope as JSON.
+    pub envelope: Bytes,
+}
+
+/// Builds the events of one use case: what they share is given once. Made by [`Env::recorder`].
+pub struct Recorder<'a> {
+    pub(super) env: &'a Env,
+    pub(super) context: &'a RequestContext,
+    pub(super) now: Timestamp,
+    pub(super) community: Option<CommunityId>,
+}
+
+impl Recorder<'_> {
+    /// One event of an aggregate with its gapless version.
+    ///
+    /// # Panics
+    /// Never for payloads that are plain data; a payload that cannot become JSON is a defect of its type.
+    pub fn event<P: EventPayload>(
+        &self,
+        subject: impl TypedId,
+        aggregate_version: i32,
+        data: P,
+    ) -> NewEvent
+    where
+        P::Subject: From<String>,
+    {
+        let id = self.env.random.uuid(self.now);
+        let context = EventContext {
+            id,
+            subject: public(subject),
+            time: self.now,
+            aggregateversion: aggregate_version,
+            actor: self.context.actor.to_string().into(),
+            correlationid: self.context.request_id.clone(),
+            causationid: None,
+            traceparent: self.context.traceparent.clone(),
+        };
+        let envelope = CloudEvent::new(&self.env.schemas, context, data);
+        NewEvent {
+            id,
+            event_type: P::TYPE,
+            version: P::VERSION,
+            community: self.community,
+            envelope: Bytes::from(
+                serde_json::to_vec(&envelope).expect("event payloads are plain data"),
+            ),
+        }
+    }
+}
+
+/// An identifier as other services see it.
+pub fn public<T: From<String>>(id: impl TypedId) -> T {
+    T::from(id.to_string())
+}
+
+/// An event with its place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedEvent {
+    /// Its position: dense, from 1, the same for every reader.
+    pub position: i64,
+    /// Its id.
+    pub id: Uuid,
+    /// Its type.
+    pub event_type: String,
+    /// The version of its payload.
+    pub version: u16,
+    /// The community that it belongs to.
+    pub community: Option<CommunityId>,
+    /// The `CloudEvents` envelope as JSON.
+    pub envelope: Bytes,
+}
+
+/// Gives committed events their positions. Any number of processes may call it; one at a time does the work.
+#[async_trait]
+pub trait Sequencer: Send + Sync {
+    /// Moves up to `limit` committed events, in the order of recording, to the log, and up to as many audit entries to
+    /// the audit log.
+    ///
+    /// # Errors
+    /// The store's; nothing was moved then.
+    async fn sequence(&self, limit: u32) -> Result<Sequenced, StoreError>;
+
+    /// What still waits for its position.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn backlog(&self) -> Result<OutboxBacklog, StoreError>;
+}
+
+/// What a call of the sequencer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequenced {
+    /// Another process is at it.
+    Busy,
+    /// So many events and audit entries were moved.
+    Moved {
+        /// Events given a position.
+        events: u32,
+        /// Audit entries given a number.
+        audit: u32,
+    },
+}
+
+/// Committed events without a position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxBacklog {
+    /// How many there are; counted up to [`OutboxBacklog::COUNTED`].
+    pub rows: u64,
+    /// How long ago the oldest was recorded.
+    pub age: Duration,
+}
+
+impl OutboxBacklog {
+    /// Counting ends here, so that asking stays cheap when there is most to count.
+    pub const COUNTED: u64 = 100_000;
+}
+
+/// The event log by position, and how far each sink has got.
+#[async_trait]
+pub trait EventLog: Send + Sync {
+    /// The events behind `position`, oldest first.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn read_after(&self, position: i64, limit: u32) -> Result<Vec<LoggedEvent>, StoreError>;
+
+    /// The position of the newest event; 0 while there is none.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn head(&self) -> Result<i64, StoreError>;
+
+    /// Takes the lead over a sink's cursor for the time of the lease: returns its position and a new epoch that ends
+    /// every older lead. `None` while another holder's lease runs. A cursor that did not exist begins where the
+    /// furthest other one stands: a sink that replaces another goes on from there.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn lead(
+        &self,
+        sink: &str,
+        holder: Uuid,
+        lease: Duration,
+    ) -> Result<Option<Lead>, StoreError>;
+
+    /// Moves the cursor, never backwards, and renews the lease; `false` if the epoch is no longer current.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn advance(
+        &self,
+        sink: &str,
+        lead: Lead,
+        position: i64,
+        lease: Duration,
+    ) -> Result<bool, StoreError>;
+
+    /// Gives the lead up, so that another process can take it at once.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn resign(&self, sink: &str, lead: Lead) -> Result<(), StoreError>;
+}
+
+/// The right to move a sink's cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// The last position that was known to be delivered when the lead was taken.
+    pub position: i64,
+    /// Fences out whoever held the lead before.
+    pub epoch: i64,
+}
+
+/// Where events are published to. Called with events in the order of their positions.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// The name of its cursor.
+    fn name(&self) -> &'static str;
+
+    /// The most events to publish in one call, all of which may be in flight together.
+    fn in_flight(&self) -> u32 {
+        1_000
+    }
+
+    /// Publishes a run of events and returns the last position up to which all are confirmed: a gap ends it. `None` if
+    /// not even the first is.
+    ///
+    /// # Errors
+    /// [`SinkError`] if nothing can be published now.
+    async fn publish(&self, events: &[LoggedEvent]) -> Result<Option<i64>, SinkError>;
+}
+
+/// A sink that cannot publish now; the cursor stays and the sink is tried again.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct SinkError {
+    /// What failed.
+    pub what: &'static str,
+    /// Why.
+    #[source]
+    pub source: super::store::Source,
+}
+
+/// A consumer of events with exactly one effect per event: its transaction claims the event by
+/// [`Tx::consume`](super::uow::Tx::consume) and carries the effect.
+#[async_trait]
+pub trait Consumer: Send + Sync {
+    /// Its stable name: the key of its inbox and the name of its queue.
+    fn name(&self) -> &'static str;
+
+    /// The event-type patterns it wants (`*`, `module.*` or exact types).
+    fn patterns(&self) -> &'static [&'static str];
+
+    /// Takes one event. An event that was taken before changes nothing.
+    ///
+    /// # Errors
+    /// The failure; the consumption is tried again as a job.
+    async fn consume(&self, event: &LoggedEvent) -> Result<(), super::error::Failure>;
+}

@@ -1,0 +1,263 @@
+//! Sending an endpoint's due deliveries.
+//!
+//! A run claims a batch, sends it over a few connections at once, and settles it in one unit of work: attempts, retries,
+//! the endpoint's health, and what is to be recorded and told. The claim is stored before anything is sent, and the unit
+//! of work carries the job's fence, so whatever happens to this process a delivery that may not have arrived is sent
+//! again, under the same id.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use convene_domain::ids::{DeliveryId, WebhookId};
+use convene_domain::webhook::{Answer, UNREACHABLE_AFTER};
+use futures::StreamExt as _;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret as _;
+
+use super::egress::{SignedRequest, WebhookSender, WebhookSigner};
+use super::jobs::Drain;
+use super::ports::{ClaimedDelivery, DeliveryQueue, Target, WebhookTx};
+use super::secret;
+use super::settle::{Batch, Rest, Sent};
+use crate::kernel::env::Env;
+use crate::kernel::error::{Code, Failure};
+use crate::kernel::jobs::{LeasedJob, Outcome, RunJob};
+use crate::kernel::secrets::Sealer;
+use crate::kernel::store::StoreError;
+use crate::kernel::uow::Uow;
+
+/// Nothing is sent later in a run than this: then it is somebody else's turn.
+const TURN: Duration = Duration::from_secs(5);
+/// How long one exchange may take; the sender keeps to it.
+const EXCHANGE: Duration = Duration::from_secs(15);
+/// How long a claim holds.
+const CLAIM: SignedDuration = SignedDuration::from_secs(30);
+// A claim that ended before its exchange would send twice.
+const _: () = assert!(CLAIM.as_secs() as u64 > TURN.as_secs() + EXCHANGE.as_secs());
+/// The pause before asking again for deliveries that are due but were locked by somebody.
+const LOCKED: SignedDuration = SignedDuration::from_millis(50);
+/// The most deliveries of a deleted endpoint that one statement removes.
+const PURGE_BATCH: u32 = 500;
+
+/// How much is sent at once.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainOptions {
+    /// The most deliveries that are claimed and settled together.
+    pub batch: u32,
+    /// The most requests in flight to one endpoint.
+    pub concurrency: usize,
+}
+
+impl Default for DrainOptions {
+    fn default() -> Self {
+        Self { batch: 128, concurrency: 8 }
+    }
+}
+
+/// Sends deliveries.
+pub struct Drainer {
+    pub(super) env: Env,
+    pub(super) uow: Uow<dyn WebhookTx>,
+    queue: Arc<dyn DeliveryQueue>,
+    sender: Arc<dyn WebhookSender>,
+    signer: Arc<dyn WebhookSigner>,
+    sealer: Arc<dyn Sealer>,
+    options: DrainOptions,
+}
+
+/// A delivery with the request that carries it.
+struct Signed {
+    delivery: ClaimedDelivery,
+    request: SignedRequest,
+}
+
+/// Whether more of a batch is sent: not once the receiver has asked for less, or does not seem to be there.
+#[derive(Default)]
+struct Brake {
+    pulled: AtomicBool,
+    unanswered: AtomicU32,
+}
+
+impl Brake {
+    fn is_pulled(&self) -> bool {
+        self.pulled.load(Ordering::Relaxed)
+    }
+
+    fn observe(&self, answer: Answer) {
+        let pull = match answer {
+            Answer::Overloaded | Answer::Gone => true,
+            Answer::Unreachable => {
+                self.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNREACHABLE_AFTER
+            }
+            Answer::Taken | Answer::Failed => {
+                self.unanswered.store(0, Ordering::Relaxed);
+                false
+            }
+        };
+        if pull {
+            self.pulled.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drainer {
+    /// The drainer over its ports.
+    #[must_use]
+    pub fn new(
+        env: Env,
+        uow: Uow<dyn WebhookTx>,
+        queue: Arc<dyn DeliveryQueue>,
+        sender: Arc<dyn WebhookSender>,
+        signer: Arc<dyn WebhookSigner>,
+        sealer: Arc<dyn Sealer>,
+        options: DrainOptions,
+    ) -> Self {
+        Self { env, uow, queue, sender, signer, sealer, options }
+    }
+
+    /// Claims a batch, sends it and settles it.
+    async fn batch(
+        &self,
+        webhook: WebhookId,
+        lease: &LeasedJob,
+        turn_ends: Instant,
+    ) -> Result<Rest, Failure> {
+        let now = self.env.now();
+        let claimed = self.queue.claim(webhook, now, now + CLAIM, self.options.batch).await?;
+        let Some(target) = claimed.target else {
+            return Ok(self.purge(webhook, now).await?);
+        };
+        if claimed.deliveries.is_empty() {
+            let again = now + LOCKED;
+            return Ok(match claimed.next_due {
+                Some(due) if target.enabled => {
+                    Rest::DueAt(due.max(again).max(target.paused_until.unwrap_or(due)))
+                }
+                _ => Rest::Nothing,
+            });
+        }
+        let ids = claimed.deliveries.iter().map(|delivery| delivery.id).collect();
+        let signed = match self.sign(&target, claimed.deliveries, now) {
+            Ok(signed) => signed,
+            Err(failure) => {
+                let batch = Batch { target, sent: Vec::new(), unsent: ids };
+                self.settle(webhook, &batch, lease).await?;
+                return Err(failure);
+            }
+        };
+        let batch = self.send(target, signed, turn_ends).await;
+        Ok(self.settle(webhook, &batch, lease).await?)
+    }
+
+    /// Removes deliveries of an endpoint that is no more.
+    async fn purge(&self, webhook: WebhookId, now: Timestamp) -> Result<Rest, StoreError> {
+        let purged = self.queue.purge(webhook, PURGE_BATCH).await?;
+        Ok(if purged >= PURGE_BATCH { Rest::DueAt(now) } else { Rest::Nothing })
+    }
+
+    /// Opens the secret once, and signs each delivery with it.
+    fn sign(
+        &self,
+        target: &Target,
+        deliveries: Vec<ClaimedDelivery>,
+        now: Timestamp,
+    ) -> Result<Vec<Signed>, Failure> {
+        let secret =
+            secret::open(&*self.sealer, &target.sealed_secret).map_err(Failure::internal)?;
+        let timestamp = now.as_second();
+        deliveries
+            .into_iter()
+            .map(|delivery| {
+                let id = delivery.id.to_string();
+                let signature = self
+                    .signer
+                    .sign(secret.expose_secret(), &id, timestamp, &delivery.body)
+                    .map_err(Failure::internal)?;
+                let headers = vec![
+                    ("content-type".to_owned(), "application/json".to_owned()),
+                    ("webhook-id".to_owned(), id),
+                    ("webhook-timestamp".to_owned(), timestamp.to_string()),
+                    ("webhook-signature".to_owned(), signature),
+                ];
+                let url = target.url.as_str().to_owned();
+                let body = delivery.body.clone();
+                Ok(Signed { delivery, request: SignedRequest { url, headers, body } })
+            })
+            .collect()
+    }
+
+    /// Sends a batch until the turn ends, or the brake is pulled.
+    async fn send(&self, target: Target, signed: Vec<Signed>, turn_ends: Instant) -> Batch {
+        let brake = Brake::default();
+        let exchanges: Vec<_> =
+            signed.into_iter().map(|signed| self.exchange(signed, turn_ends, &brake)).collect();
+        let mut exchanges =
+            futures::stream::iter(exchanges).buffer_unordered(self.options.concurrency.max(1));
+        let mut batch = Batch { target, sent: Vec::new(), unsent: Vec::new() };
+        while let Some(exchange) = exchanges.next().await {
+            match exchange {
+                Ok(sent) => batch.sent.push(sent),
+                Err(unsent) => batch.unsent.push(unsent),
+            }
+        }
+        batch
+    }
+
+    async fn exchange(
+        &self,
+        Signed { delivery, request }: Signed,
+        turn_ends: Instant,
+        brake: &Brake,
+    ) -> Result<Sent, DeliveryId> {
+        if brake.is_pulled() || Instant::now() >= turn_ends {
+            return Err(delivery.id);
+        }
+        let at = self.env.now();
+        let attempted = self.sender.post(request).await;
+        let answer = Answer::of(attempted.status, attempted.error.is_none());
+        brake.observe(answer);
+        metrics::histogram!("convene_webhook_attempt_seconds", "answer" => label(answer))
+            .record(attempted.duration.as_secs_f64());
+        Ok(Sent { delivery, at, ended_at: self.env.now(), answer, attempted })
+    }
+}
+
+#[async_trait]
+impl RunJob<Drain> for Drainer {
+    #[tracing::instrument(name = "webhook.deliver", skip_all, fields(webhook = %job.webhook))]
+    async fn run(&self, job: Drain, lease: &LeasedJob) -> Outcome {
+        let turn_ends = Instant::now() + TURN;
+        loop {
+            let due = match self.batch(job.webhook, lease, turn_ends).await {
+                Ok(Rest::DueAt(due)) => due,
+                Ok(Rest::Nothing) => return Outcome::Done,
+                Ok(Rest::Settled) => return Outcome::Settled,
+                // A store that is away for a while must not use up the attempts of a job that lives for days.
+                Err(failure) if failure.code == Code::Unavailable => {
+                    tracing::warn!(
+                        error = &failure as &dyn std::error::Error,
+                        "deliveries wait for the store"
+                    );
+                    return Outcome::Snooze(failure.retry_after.unwrap_or(TURN));
+                }
+                Err(failure) => return Outcome::Retry(failure),
+            };
+            let wait = Duration::try_from(due.duration_since(self.env.now())).unwrap_or_default();
+            if !wait.is_zero() || Instant::now() >= turn_ends {
+                return Outcome::Snooze(wait);
+            }
+        }
+    }
+}
+
+fn label(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Taken => "taken",
+        Answer::Gone => "gone",
+        Answer::Overloaded => "overloaded",
+        Answer::Unreachable => "unreachable",
+        Answer::Failed => "failed",
+    }
+}

@@ -1,0 +1,262 @@
+//! What this module needs of the store.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use convene_domain::ids::{CommunityId, DeliveryId, WebhookId};
+use convene_domain::webhook::{DeliveryStatus, Endpoint, EndpointUrl, Next};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::kernel::page::{Page, PageQuery};
+use crate::kernel::store::StoreError;
+use crate::kernel::uow::Tx;
+
+/// The transaction of this module. Locks are taken in the order endpoint, deliveries, jobs.
+#[async_trait]
+pub trait WebhookTx: Tx {
+    /// Reads nothing: begins the transaction, so that it is known what became of its claims.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn open(&mut self) -> Result<(), StoreError>;
+
+    /// Locks an endpoint of a community. `None` if the community has no such endpoint.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn lock_endpoint(
+        &mut self,
+        community: CommunityId,
+        webhook: WebhookId,
+    ) -> Result<Option<Endpoint>, StoreError>;
+
+    /// Locks a delivery to an endpoint of a community. `None` if there is no such delivery.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn lock_delivery(
+        &mut self,
+        community: CommunityId,
+        webhook: WebhookId,
+        delivery: DeliveryId,
+    ) -> Result<Option<DeliveryView>, StoreError>;
+
+    /// Locks an endpoint whose batch is to be settled, and tells when the first of its other pending deliveries is due.
+    /// `None` if the endpoint was deleted meanwhile.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn lock_drained(
+        &mut self,
+        webhook: WebhookId,
+        batch: &[DeliveryId],
+    ) -> Result<Option<(Endpoint, Option<Timestamp>)>, StoreError>;
+
+    /// Stages a new endpoint with its sealed secret.
+    fn insert_endpoint(&mut self, endpoint: &Endpoint, sealed_secret: Vec<u8>);
+
+    /// Stages a locked endpoint as it is now.
+    fn update_endpoint(&mut self, endpoint: &Endpoint);
+
+    /// Stages the end of a locked endpoint. Its deliveries stay, for [`DeliveryQueue::purge`]: there may be millions.
+    fn delete_endpoint(&mut self, webhook: WebhookId);
+
+    /// Stages deliveries of one event, due at once. An endpoint that has one of this event already gets no second.
+    fn insert_deliveries(&mut self, event: FannedEvent, to: Vec<(DeliveryId, WebhookId)>);
+
+    /// Stages that a delivery is pending and due at this time; with `afresh` its schedule begins anew.
+    fn requeue_delivery(&mut self, delivery: DeliveryId, due: Timestamp, afresh: bool);
+
+    /// Stages how attempts ended. One whose delivery was claimed again meanwhile is left out.
+    fn settle_attempts(&mut self, attempts: Vec<SettledAttempt>);
+
+    /// Stages that claimed deliveries were not attempted, and are due at this time.
+    fn release_deliveries(&mut self, deliveries: Vec<DeliveryId>, due: Timestamp);
+}
+
+/// Reads that need no transaction.
+#[async_trait]
+pub trait WebhookReads: Send + Sync {
+    /// An endpoint of a community.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn endpoint(
+        &self,
+        community: CommunityId,
+        webhook: WebhookId,
+    ) -> Result<Option<Endpoint>, StoreError>;
+
+    /// Endpoints of a community, newest first.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn endpoints(
+        &self,
+        community: CommunityId,
+        query: PageQuery,
+    ) -> Result<Page<Endpoint>, StoreError>;
+
+    /// Deliveries to an endpoint of a community, newest first. `None` if the community has no such endpoint.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn deliveries(
+        &self,
+        community: CommunityId,
+        webhook: WebhookId,
+        query: PageQuery,
+    ) -> Result<Option<Page<DeliveryView>>, StoreError>;
+
+    /// Endpoints of a community, disabled ones too, that have one of these patterns and were made before `recorded_at`.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn wanting(
+        &self,
+        community: CommunityId,
+        patterns: [String; 3],
+        recorded_at: Timestamp,
+    ) -> Result<Vec<WebhookId>, StoreError>;
+}
+
+/// Deliveries on their way out.
+#[async_trait]
+pub trait DeliveryQueue: Send + Sync {
+    /// Claims pending deliveries of an endpoint that are due at `now`, the longest due first. The claim is the record
+    /// that an attempt was begun, before anything is sent. It holds until `until`, when the delivery is due again; an
+    /// attempt that was not settled by then is logged as interrupted.
+    ///
+    /// Nothing is claimed while the endpoint is disabled or paused, and a single delivery of one that has been pausing.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn claim(
+        &self,
+        webhook: WebhookId,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<ClaimedBatch, StoreError>;
+
+    /// Deletes up to so many deliveries of an endpoint that is no more, with their attempts; returns how many there were.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn purge(&self, webhook: WebhookId, limit: u32) -> Result<u32, StoreError>;
+
+    /// Deletes up to so many deliveries made before this time, with their attempts; returns how many there were.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn sweep(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError>;
+}
+
+/// What all deliveries of one event share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FannedEvent {
+    /// The event's id.
+    pub id: Uuid,
+    /// Its type.
+    pub event_type: String,
+    /// The bytes that are sent.
+    pub body: Bytes,
+    /// When the deliveries are made, and due.
+    pub at: Timestamp,
+}
+
+/// A delivery as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryView {
+    /// Its identity, the same over all attempts.
+    pub id: DeliveryId,
+    /// The event's id.
+    pub event_id: Uuid,
+    /// The event's type.
+    pub event_type: String,
+    /// Where it stands.
+    pub status: DeliveryStatus,
+    /// Its attempts in their order, the running one last.
+    pub attempts: Vec<AttemptView>,
+    /// Whether an attempt is running, or was interrupted and not followed by another yet.
+    pub in_flight: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// One attempt of a delivery as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptView {
+    /// When it began.
+    pub at: Timestamp,
+    /// The status of the answer, if one arrived.
+    pub status_code: Option<u16>,
+    /// How long it took; none while it runs, and if it was interrupted.
+    pub duration: Option<Duration>,
+    /// What failed on the way, in a stable word.
+    pub error: Option<String>,
+}
+
+/// What a claim came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedBatch {
+    /// Where the deliveries go. `None` if the endpoint was deleted.
+    pub target: Option<Target>,
+    /// The claimed deliveries.
+    pub deliveries: Vec<ClaimedDelivery>,
+    /// When the first pending delivery is due, claimed ones at the end of their claims. `None` without any.
+    pub next_due: Option<Timestamp>,
+}
+
+/// Where deliveries go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The URL.
+    pub url: EndpointUrl,
+    /// What they are signed with, sealed.
+    pub sealed_secret: Vec<u8>,
+    /// Whether anything is sent at all.
+    pub enabled: bool,
+    /// Nothing is sent before this time.
+    pub paused_until: Option<Timestamp>,
+}
+
+/// A delivery that is to be attempted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedDelivery {
+    /// Its identity.
+    pub id: DeliveryId,
+    /// The event's id.
+    pub event_id: Uuid,
+    /// The event's type.
+    pub event_type: String,
+    /// The number of this attempt over the delivery's life, from 1: it fences out those before it.
+    pub number: i32,
+    /// The place of this attempt in the schedule, from 1.
+    pub scheduled: u32,
+    /// The bytes to send.
+    pub body: Bytes,
+}
+
+/// How one attempt of a delivery ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettledAttempt {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The number of the attempt.
+    pub number: i32,
+    /// When it began.
+    pub at: Timestamp,
+    /// The status of the answer, if one arrived.
+    pub status_code: Option<u16>,
+    /// How long it took.
+    pub duration: Duration,
+    /// What failed on the way, in a stable word.
+    pub error: Option<String>,
+    /// The first 1,024 bytes of the answer's body.
+    pub response_head: Bytes,
+    /// What becomes of the delivery.
+    pub next: Next,
+}

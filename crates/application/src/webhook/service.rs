@@ -1,0 +1,308 @@
+//! The use cases of endpoints and their deliveries. All are for a community's owner and admins.
+
+use std::sync::Arc;
+
+use convene_domain::community::CommunityRef;
+use convene_domain::ids::{DeliveryId, WebhookId};
+use convene_domain::webhook::{DeliveryStatus, Endpoint};
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::egress::{UrlPolicy, WebhookSigner};
+use super::input::{EndpointChange, EndpointInput};
+use super::jobs::Drain;
+use super::ports::{DeliveryView, WebhookReads, WebhookTx};
+use super::secret;
+use crate::community::offers::{Communities, CommunityStanding};
+use crate::kernel::authz::Action;
+use crate::kernel::context::{Principal, RequestContext};
+use crate::kernel::env::Env;
+use crate::kernel::error::{Checked, Failure};
+use crate::kernel::idempotency::{Idempotency, Reply};
+use crate::kernel::page::{Page, PageQuery};
+use crate::kernel::precondition::IfMatch;
+use crate::kernel::secrets::Sealer;
+use crate::kernel::uow::{self, Uow};
+
+/// The use cases of endpoints and their deliveries. Cheap to clone.
+#[derive(Clone)]
+pub struct WebhookService {
+    env: Env,
+    uow: Uow<dyn WebhookTx>,
+    reads: Arc<dyn WebhookReads>,
+    communities: Arc<dyn Communities>,
+    policy: Arc<dyn UrlPolicy>,
+    signer: Arc<dyn WebhookSigner>,
+    sealer: Arc<dyn Sealer>,
+}
+
+/// A new endpoint with its secret, which is shown this once.
+#[derive(Clone, Debug)]
+pub struct CreatedEndpoint {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// What its webhooks are signed with: `whsec_…`.
+    pub secret: SecretString,
+}
+
+impl WebhookService {
+    /// The service over its ports.
+    #[must_use]
+    pub fn new(
+        env: Env,
+        uow: Uow<dyn WebhookTx>,
+        reads: Arc<dyn WebhookReads>,
+        communities: Arc<dyn Communities>,
+        policy: Arc<dyn UrlPolicy>,
+        signer: Arc<dyn WebhookSigner>,
+        sealer: Arc<dyn Sealer>,
+    ) -> Self {
+        Self { env, uow, reads, communities, policy, signer, sealer }
+    }
+
+    /// Makes an endpoint. It gets the events that are recorded from now on. The stored reply of an idempotent request is
+    /// sealed, since it holds the secret.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`, the input's own mistakes, `url_refused`, `community_archived`.
+    pub async fn create(
+        &self,
+        context: &RequestContext,
+        principal: Principal,
+        community: &CommunityRef,
+        input: Checked<EndpointInput>,
+        idempotency: Option<Idempotency<CreatedEndpoint>>,
+    ) -> Result<Reply<CreatedEndpoint>, Failure> {
+        let community = self.managed(principal, community).await?;
+        let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+        if idempotency.is_some() {
+            tx.open().await?;
+        }
+        if let Some(reply) = self.replay_created(&mut *tx)? {
+            return Ok(reply);
+        }
+        let input = input?.check(&*self.policy)?;
+        community.ensure_writable()?;
+
+        let now = self.env.now();
+        let endpoint = Endpoint::new(self.env.id(now), community.id, principal.user, input, now);
+        let secret = SecretString::from(self.signer.new_secret());
+        tx.insert_endpoint(&endpoint, secret::seal(&*self.sealer, &secret));
+
+        let created = CreatedEndpoint { endpoint, secret };
+        let endpoint = &created.endpoint;
+        let staged = tx.staged();
+        let facts = json!({ "event_types": endpoint.event_types.as_slice() });
+        staged.audit(context, Some(community.id), "webhook.create", endpoint.id, facts);
+        staged.reply(idempotency.as_ref(), &created);
+        secret::seal_replies(&*self.sealer, staged);
+        tx.commit().await?;
+        Ok(Reply::Fresh(created))
+    }
+
+    /// An endpoint.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`.
+    pub async fn get(
+        &self,
+        principal: Principal,
+        community: &CommunityRef,
+        webhook: WebhookId,
+    ) -> Result<Endpoint, Failure> {
+        let community = self.managed(principal, community).await?;
+        self.reads.endpoint(community.id, webhook).await?.ok_or_else(Failure::not_found)
+    }
+
+    /// Endpoints of a community, newest first.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`, mistakes of the query.
+    pub async fn list(
+        &self,
+        principal: Principal,
+        community: &CommunityRef,
+        query: Checked<PageQuery>,
+    ) -> Result<Page<Endpoint>, Failure> {
+        let community = self.managed(principal, community).await?;
+        Ok(self.reads.endpoints(community.id, query?).await?)
+    }
+
+    /// Changes an endpoint. One that is enabled again is sent what was kept for it.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`, `precondition_required`, `precondition_failed`, the input's own mistakes, `url_refused`,
+    /// `community_archived`.
+    pub async fn update(
+        &self,
+        context: &RequestContext,
+        principal: Principal,
+        community: &CommunityRef,
+        webhook: WebhookId,
+        change: Checked<EndpointChange>,
+        if_match: &IfMatch<Endpoint>,
+        idempotency: Option<Idempotency<Endpoint>>,
+    ) -> Result<Reply<Endpoint>, Failure> {
+        let community = self.managed(principal, community).await?;
+        let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+        let locked = tx.lock_endpoint(community.id, webhook).await?;
+        let current = locked.ok_or_else(Failure::not_found)?;
+        if let Some(reply) = uow::replay(&mut *tx)? {
+            return Ok(reply);
+        }
+        if_match.check(&current)?;
+        let patch = change?.check(&*self.policy)?;
+        community.ensure_writable()?;
+
+        let patched = current.patched(patch, self.env.now());
+        if let Some(patched) = &patched {
+            tx.update_endpoint(patched);
+            let staged = tx.staged();
+            if patched.is_enabled() {
+                staged.jobs.push(Drain { webhook }.job().caused_by(context));
+            }
+            let facts = json!({ "fields": differing(&current, patched) });
+            staged.audit(context, Some(community.id), "webhook.update", webhook, facts);
+        }
+        let outcome = patched.unwrap_or(current);
+        tx.staged().reply(idempotency.as_ref(), &outcome);
+        tx.commit().await?;
+        Ok(Reply::Fresh(outcome))
+    }
+
+    /// Deletes an endpoint, and by a job what was to be sent to it.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`, `precondition_required`, `precondition_failed`, mistakes of the request,
+    /// `community_archived`.
+    pub async fn delete(
+        &self,
+        context: &RequestContext,
+        principal: Principal,
+        community: &CommunityRef,
+        webhook: WebhookId,
+        input: Checked<()>,
+        if_match: &IfMatch<Endpoint>,
+        idempotency: Option<Idempotency<()>>,
+    ) -> Result<Reply<()>, Failure> {
+        let community = self.managed(principal, community).await?;
+        let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+        let locked = tx.lock_endpoint(community.id, webhook).await?;
+        // A deleted endpoint is absent to everybody but to the request that deleted it.
+        if let Some(reply) = uow::replay(&mut *tx)? {
+            return Ok(reply);
+        }
+        let current = locked.ok_or_else(Failure::not_found)?;
+        if_match.check(&current)?;
+        input?;
+        community.ensure_writable()?;
+
+        tx.delete_endpoint(webhook);
+        let staged = tx.staged();
+        staged.jobs.push(Drain { webhook }.job().caused_by(context));
+        staged.audit(context, Some(community.id), "webhook.delete", webhook, json!({}));
+        staged.reply(idempotency.as_ref(), &());
+        tx.commit().await?;
+        Ok(Reply::Fresh(()))
+    }
+
+    /// Deliveries to an endpoint, newest first, with their attempts.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`, mistakes of the query.
+    pub async fn deliveries(
+        &self,
+        principal: Principal,
+        community: &CommunityRef,
+        webhook: WebhookId,
+        query: Checked<PageQuery>,
+    ) -> Result<Page<DeliveryView>, Failure> {
+        let community = self.managed(principal, community).await?;
+        // Whether the endpoint exists comes before mistakes of the query.
+        match query {
+            Ok(query) => self.reads.deliveries(community.id, webhook, query).await?,
+            Err(mistake) => self
+                .reads
+                .endpoint(community.id, webhook)
+                .await?
+                .map(|_| Err(mistake))
+                .transpose()?,
+        }
+        .ok_or_else(Failure::not_found)
+    }
+
+    /// Sends a delivery again, under the same id. One that has ended begins a new schedule, one that waits is due at once,
+    /// and one that is on its way stays as it is. Nothing is sent while the endpoint is disabled.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`, mistakes of the request, `community_archived`.
+    pub async fn resend(
+        &self,
+        context: &RequestContext,
+        principal: Principal,
+        community: &CommunityRef,
+        webhook: WebhookId,
+        delivery: DeliveryId,
+        input: Checked<()>,
+        idempotency: Option<Idempotency<DeliveryView>>,
+    ) -> Result<Reply<DeliveryView>, Failure> {
+        let community = self.managed(principal, community).await?;
+        let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+        let locked = tx.lock_delivery(community.id, webhook, delivery).await?;
+        let mut view = locked.ok_or_else(Failure::not_found)?;
+        if let Some(reply) = uow::replay(&mut *tx)? {
+            return Ok(reply);
+        }
+        input?;
+        community.ensure_writable()?;
+
+        if !view.in_flight {
+            let ended = view.status != DeliveryStatus::Pending;
+            tx.requeue_delivery(delivery, self.env.now(), ended);
+            view.status = DeliveryStatus::Pending;
+            tx.staged().jobs.push(Drain { webhook }.job().caused_by(context));
+        }
+        let staged = tx.staged();
+        staged.audit(context, Some(community.id), "webhook.resend", delivery, json!({}));
+        staged.reply(idempotency.as_ref(), &view);
+        tx.commit().await?;
+        Ok(Reply::Fresh(view))
+    }
+
+    /// The community, for somebody who may manage its webhooks.
+    async fn managed(
+        &self,
+        principal: Principal,
+        community: &CommunityRef,
+    ) -> Result<CommunityStanding, Failure> {
+        let found = self.communities.find(community, Some(principal.user)).await?;
+        let community =
+            found.filter(CommunityStanding::is_visible).ok_or_else(Failure::not_found)?;
+        community.standing().require(Action::ManageWebhooks)?;
+        Ok(community)
+    }
+
+    fn replay_created(
+        &self,
+        tx: &mut dyn WebhookTx,
+    ) -> Result<Option<Reply<CreatedEndpoint>>, Failure> {
+        let reply = match uow::replay(tx)? {
+            Some(Reply::Replayed(sealed)) => secret::open_reply(&*self.sealer, sealed),
+            other => return Ok(other),
+        };
+        reply.map(|reply| Some(Reply::Replayed(reply))).map_err(Failure::internal)
+    }
+}
+
+/// The names of the fields that differ. Their values stay out of the audit log: a URL can be a secret.
+fn differing(before: &Endpoint, after: &Endpoint) -> Vec<&'static str> {
+    [
+        ("url", before.url != after.url),
+        ("event_types", before.event_types != after.event_types),
+        ("description", before.description != after.description),
+        ("status", before.status != after.status),
+    ]
+    .into_iter()
+    .filter_map(|(field, differs)| differs.then_some(field))
+    .collect()
+}

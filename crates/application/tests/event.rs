@@ -1,0 +1,510 @@
+//! The use cases of events, over fakes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use convene_application::community::CommunityService;
+use convene_application::event::EventService;
+use convene_application::kernel::error::{Checked, Code, Failure};
+use convene_application::kernel::idempotency::{Idempotency, KeyClaim, Reply, StoredReply};
+use convene_application::kernel::page::{PageQuery, Travel};
+use convene_application::kernel::precondition::{IfMatch, Tags};
+use convene_domain::community::{
+    AssignableRole, Community, CommunityPatch, CommunityRef, NewCommunity, Visibility,
+};
+use convene_domain::event::{Capacity, Event, EventPatch, Fold, LocalTime, NewEvent, Plan, Status};
+use convene_domain::rsvp::Seats;
+use convene_domain::text::{CommunityName, Reason, Slug, Title};
+use convene_domain::zone::TimeZoneName;
+use convene_testkit::fake::{Caller, FakeStore, FixedClock, World, env};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+/// A community with one member of each rank, and a stranger.
+struct Scene {
+    store: FakeStore<World>,
+    clock: Arc<FixedClock>,
+    communities: CommunityService,
+    service: EventService,
+    community: CommunityRef,
+    owner: Caller,
+    admin: Caller,
+    /// Organises the events of these tests.
+    organizer: Caller,
+    /// May make events, and organises none of these.
+    colleague: Caller,
+    member: Caller,
+    stranger: Caller,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let store = FakeStore::<World>::default();
+        let clock = Arc::new(FixedClock::default());
+        let env = env(Arc::clone(&clock));
+        let port = Arc::new(store.clone());
+        let communities = CommunityService::new(env.clone(), port.clone(), port.clone());
+        let service = EventService::new(env, port.clone(), port.clone(), port);
+        let owner = store.person(1, "Olga").await;
+        let new = NewCommunity {
+            slug: Slug::new("rust-berlin").expect("the slug is one"),
+            name: CommunityName::new("Rust Berlin").expect("the name is one"),
+            description: None,
+            visibility: Visibility::Public,
+        };
+        let made = communities.create(&owner.context, owner.principal, Ok(new), None).await;
+        let community = CommunityRef::Id(fresh(made.expect("the slug is free")).id);
+        let scene = Self {
+            admin: store.person(2, "Anna").await,
+            organizer: store.person(3, "Emil").await,
+            colleague: store.person(4, "Cora").await,
+            member: store.person(5, "Mira").await,
+            stranger: store.person(6, "Sven").await,
+            owner,
+            store,
+            clock,
+            communities,
+            service,
+            community,
+        };
+        for (person, role) in [
+            (&scene.admin, AssignableRole::Admin),
+            (&scene.organizer, AssignableRole::Organizer),
+            (&scene.colleague, AssignableRole::Organizer),
+            (&scene.member, AssignableRole::Member),
+        ] {
+            let Caller { context, principal } = person;
+            let target = &scene.community;
+            scene.communities.join(context, *principal, target, None).await.expect("it is public");
+            let Caller { context, principal } = &scene.owner;
+            let set = scene.communities.set_role(
+                context,
+                *principal,
+                target,
+                person.user(),
+                Ok(role),
+                None,
+            );
+            set.await.expect("the owner may");
+        }
+        scene
+    }
+
+    fn people(&self) -> [(&'static str, &Caller); 6] {
+        [
+            ("owner", &self.owner),
+            ("admin", &self.admin),
+            ("organizer", &self.organizer),
+            ("colleague", &self.colleague),
+            ("member", &self.member),
+            ("stranger", &self.stranger),
+        ]
+    }
+
+    async fn create(&self, by: &Caller, new: NewEvent) -> Result<Event, Failure> {
+        let Caller { context, principal } = by;
+        self.service.create(context, *principal, &self.community, Ok(new), None).await.map(fresh)
+    }
+
+    async fn draft(&self) -> Event {
+        self.create(&self.organizer, new_event()).await.expect("organizers may")
+    }
+
+    async fn published(&self) -> Event {
+        let draft = self.draft().await;
+        self.publish(&self.organizer, &draft).await.expect("it is a draft")
+    }
+
+    async fn update(
+        &self,
+        by: &Caller,
+        event: &Event,
+        patch: EventPatch,
+    ) -> Result<Event, Failure> {
+        let Caller { context, principal } = by;
+        let if_match = IfMatch { tags: Tags::Any, etag };
+        self.service
+            .update(context, *principal, event.id, Ok(patch), &if_match, None)
+            .await
+            .map(fresh)
+    }
+
+    async fn publish(&self, by: &Caller, event: &Event) -> Result<Event, Failure> {
+        self.service.publish(&by.context, by.principal, event.id, None).await.map(fresh)
+    }
+
+    async fn cancel(&self, by: &Caller, event: &Event) -> Result<Event, Failure> {
+        let reason = Ok(Some(Reason::new("The venue is closed.").expect("the reason is one")));
+        let Caller { context, principal } = by;
+        self.service.cancel(context, *principal, event.id, reason, None).await.map(fresh)
+    }
+
+    async fn archive(&self) {
+        let if_match = IfMatch { tags: Tags::Any, etag: |_: &Community| String::new() };
+        let Caller { context, principal } = &self.owner;
+        let archived =
+            self.communities.archive(context, *principal, &self.community, &if_match, None);
+        archived.await.expect("the owner may");
+    }
+
+    async fn hide(&self) {
+        let if_match = IfMatch { tags: Tags::Any, etag: |_: &Community| String::new() };
+        let visibility = Some(Visibility::Private);
+        let patch = Ok(CommunityPatch { visibility, ..CommunityPatch::default() });
+        let Caller { context, principal } = &self.owner;
+        let hidden =
+            self.communities.update(context, *principal, &self.community, patch, &if_match, None);
+        hidden.await.expect("the owner may");
+    }
+
+    /// As if so many seats were taken and so many parties waited.
+    async fn fill(&self, event: &Event, taken: u32, waiting: u32) {
+        let mut tables = self.store.peek().await;
+        let seats = tables.seating.0.get_mut(&event.id).expect("it has seats");
+        *seats = Seats { taken, waiting, ..*seats };
+    }
+
+    async fn titles(&self, viewer: Option<&Caller>) -> Result<Vec<String>, Failure> {
+        let viewer = viewer.map(Caller::user);
+        let query = Ok(PageQuery { limit: 100, travel: Travel::First });
+        let page = self.service.of_community(viewer, &self.community, query).await?;
+        Ok(page.items.iter().map(|event| event.title.to_string()).collect())
+    }
+
+    /// The events recorded about an event, as `type@version`, with their data.
+    fn recorded(&self, event: &Event) -> (Vec<String>, Vec<Value>) {
+        self.store
+            .ledger()
+            .events
+            .iter()
+            .map(|event| serde_json::from_slice::<Value>(&event.envelope).expect("it is JSON"))
+            .filter(|recorded| recorded["subject"] == event.id.to_string())
+            .map(|recorded| {
+                let name = recorded["type"].as_str().expect("a type is text");
+                let version = &recorded["aggregateversion"];
+                (format!("{name}@{version}"), recorded["data"].clone())
+            })
+            .unzip()
+    }
+}
+
+fn new_event() -> NewEvent {
+    NewEvent {
+        title: Title::new("Spring Hack Day").expect("the title is one"),
+        description: None,
+        plan: Plan {
+            starts_at_local: local("2027-05-01T18:00"),
+            ends_at_local: local("2027-05-01T22:00"),
+            time_zone: TimeZoneName::new("Europe/Berlin").expect("it is a zone"),
+            fold: None,
+        },
+        rsvp_opens_at: None,
+        rsvp_closes_at: None,
+        capacity: Capacity::new(40),
+    }
+}
+
+fn local(text: &str) -> LocalTime {
+    LocalTime::parse(text).expect("the time is one")
+}
+
+fn titled(title: &str) -> EventPatch {
+    let title = Title::new(title).expect("the title is one");
+    EventPatch { title: Some(title), ..EventPatch::default() }
+}
+
+fn sized(capacity: Option<u32>) -> EventPatch {
+    let capacity = capacity.map(|seats| Capacity::new(seats).expect("it is in range"));
+    EventPatch { capacity: Some(capacity), ..EventPatch::default() }
+}
+
+fn etag(event: &Event) -> String {
+    format!("v{}", event.version)
+}
+
+fn fresh<T>(reply: Reply<T>) -> T {
+    match reply {
+        Reply::Fresh(outcome) => outcome,
+        Reply::Replayed(_) => panic!("a replay"),
+    }
+}
+
+#[track_caller]
+fn code<T>(outcome: Result<T, Failure>) -> Code {
+    match outcome {
+        Ok(_) => panic!("expected a failure"),
+        Err(failure) => failure.code,
+    }
+}
+
+#[tokio::test]
+async fn organizers_and_above_make_drafts_and_organise_them() {
+    let scene = Scene::new().await;
+    for (name, person) in scene.people() {
+        let made = scene.create(person, new_event()).await;
+        let may = !matches!(name, "member" | "stranger");
+        assert_eq!(made.is_ok(), may, "{name}");
+        let Ok(event) = made else {
+            assert_eq!(code(made), Code::Forbidden, "{name}");
+            continue;
+        };
+        assert_eq!((event.status, event.version), (Status::Draft, 1));
+        let (names, data) = scene.recorded(&event);
+        assert_eq!(names, ["event.created@1"]);
+        assert_eq!(data[0]["starts_at"], "2027-05-01T16:00:00.000000Z");
+        assert_eq!(data[0]["capacity"], 40);
+        assert!(scene.store.peek().await.events.organizers.contains(&(event.id, person.user())));
+    }
+}
+
+#[tokio::test]
+async fn a_draft_is_for_those_who_manage_it_and_a_published_event_for_all() {
+    let scene = Scene::new().await;
+    let draft = scene.draft().await;
+    let manages = |name: &str| matches!(name, "owner" | "admin" | "organizer");
+    for (name, person) in scene.people() {
+        let seen = scene.service.get(Some(person.user()), draft.id).await;
+        assert_eq!(seen.is_ok(), manages(name), "{name}");
+        assert_eq!(scene.titles(Some(person)).await.unwrap().len(), usize::from(manages(name)));
+        let refused = if manages(name) { None } else { Some(Code::NotFound) };
+        let updated = scene.update(person, &draft, EventPatch::default()).await;
+        assert_eq!(updated.err().map(|failure| failure.code), refused, "{name}");
+    }
+    assert_eq!(code(scene.service.get(None, draft.id).await), Code::NotFound);
+
+    scene.publish(&scene.organizer, &draft).await.unwrap();
+    assert_eq!(scene.service.get(None, draft.id).await.unwrap().status, Status::Published);
+    assert_eq!(scene.titles(None).await.unwrap(), ["Spring Hack Day"]);
+    for (name, person) in scene.people() {
+        let updated = scene.update(person, &draft, EventPatch::default()).await;
+        let refused = if manages(name) { None } else { Some(Code::Forbidden) };
+        assert_eq!(updated.err().map(|failure| failure.code), refused, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_organiser_who_left_manages_nothing() {
+    let scene = Scene::new().await;
+    let draft = scene.draft().await;
+    let Caller { context, principal } = &scene.organizer;
+    scene.communities.leave(context, *principal, &scene.community, None).await.unwrap();
+    assert_eq!(code(scene.publish(&scene.organizer, &draft).await), Code::NotFound);
+    assert!(scene.titles(Some(&scene.organizer)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn events_of_a_private_community_are_for_its_members() {
+    let scene = Scene::new().await;
+    let event = scene.published().await;
+    scene.hide().await;
+    assert_eq!(code(scene.service.get(None, event.id).await), Code::NotFound);
+    let stranger = &scene.stranger;
+    assert_eq!(code(scene.service.get(Some(stranger.user()), event.id).await), Code::NotFound);
+    assert_eq!(code(scene.titles(Some(stranger)).await), Code::NotFound);
+    assert_eq!(code(scene.create(stranger, new_event()).await), Code::NotFound);
+    assert_eq!(code(scene.cancel(stranger, &event).await), Code::NotFound);
+    assert!(scene.service.get(Some(scene.member.user()), event.id).await.is_ok());
+}
+
+#[tokio::test]
+async fn title_and_capacity_are_recorded_apart() {
+    let scene = Scene::new().await;
+    let event = scene.published().await;
+    let patch = EventPatch { capacity: sized(Some(60)).capacity, ..titled("Spring Hack Night") };
+    scene.clock.advance(SignedDuration::from_secs(5));
+    let updated = scene.update(&scene.organizer, &event, patch.clone()).await.unwrap();
+    let (names, data) = scene.recorded(&event);
+    let expected =
+        ["event.created@1", "event.published@2", "event.updated@3", "event.capacity_changed@4"];
+    assert_eq!(names, expected);
+    let title = json!({ "title": { "old": "Spring Hack Day", "new": "Spring Hack Night" } });
+    assert_eq!(data[2]["changed"], title);
+    assert_eq!(data[3]["changed"], json!({ "capacity": { "old": 40, "new": 60 } }));
+    assert_eq!(scene.service.get(None, event.id).await.unwrap(), updated);
+
+    let again = scene.update(&scene.organizer, &event, patch).await.unwrap();
+    assert_eq!(again, updated);
+    assert_eq!(scene.recorded(&event).0.len(), 4);
+}
+
+#[tokio::test]
+async fn moving_an_event_derives_its_instants_again() {
+    let scene = Scene::new().await;
+    let event = scene.draft().await;
+    let patch = EventPatch {
+        time_zone: Some(TimeZoneName::new("Asia/Tokyo").unwrap()),
+        ..EventPatch::default()
+    };
+    scene.update(&scene.organizer, &event, patch).await.unwrap();
+    let changed = &scene.recorded(&event).1[1]["changed"];
+    assert_eq!(changed["time_zone"], json!({ "old": "Europe/Berlin", "new": "Asia/Tokyo" }));
+    assert_eq!(changed["starts_at"]["new"], "2027-05-01T09:00:00.000000Z");
+    assert!(changed.get("starts_at_local").is_none());
+}
+
+#[tokio::test]
+async fn times_that_clocks_skip_or_repeat_have_their_own_codes() {
+    let scene = Scene::new().await;
+    let at = |starts: &str, ends: &str, fold| {
+        let mut new = new_event();
+        new.plan.starts_at_local = local(starts);
+        new.plan.ends_at_local = local(ends);
+        new.plan.fold = fold;
+        new
+    };
+    let skipped = at("2027-03-28T02:30", "2027-03-28T05:00", None);
+    assert_eq!(code(scene.create(&scene.organizer, skipped).await), Code::NonexistentTime);
+    let twice = |fold| at("2027-10-31T01:00", "2027-10-31T02:30", fold);
+    let refused = scene.create(&scene.organizer, twice(None)).await.unwrap_err();
+    assert_eq!(refused.code, Code::AmbiguousTime);
+    assert_eq!(refused.errors.len(), 1);
+    let event = scene.create(&scene.organizer, twice(Some(Fold::Later))).await.unwrap();
+    assert_eq!(event.schedule.ends_at().to_string(), "2027-10-31T01:30:00Z");
+    let unfold = EventPatch { fold: Some(None), ..EventPatch::default() };
+    assert_eq!(code(scene.update(&scene.organizer, &event, unfold).await), Code::AmbiguousTime);
+    let backwards = at("2027-05-01T18:00", "2027-05-01T17:00", None);
+    assert_eq!(code(scene.create(&scene.organizer, backwards).await), Code::ValidationFailed);
+}
+
+#[tokio::test]
+async fn the_capacity_stays_above_the_seats_taken_and_raising_it_promotes() {
+    let scene = Scene::new().await;
+    let event = scene.published().await;
+    scene.fill(&event, 40, 3).await;
+    let organizer = &scene.organizer;
+    let lowered = scene.update(organizer, &event, sized(Some(39))).await;
+    assert_eq!(code(lowered), Code::CapacityBelowConfirmed);
+
+    scene.update(organizer, &event, titled("Spring Hack Night")).await.unwrap();
+    assert!(scene.store.take_jobs().is_empty());
+    for raised in [Some(41), None] {
+        scene.update(organizer, &event, sized(raised)).await.unwrap();
+        let jobs = scene.store.take_jobs();
+        assert_eq!(jobs.len(), 1);
+        assert_eq!(jobs[0].kind, "rsvp.promote_waitlist");
+        assert_eq!(jobs[0].unique_key, Some(event.id.to_string()));
+    }
+    scene.update(organizer, &event, sized(Some(40))).await.unwrap();
+    assert!(scene.store.take_jobs().is_empty());
+
+    scene.fill(&event, 40, 0).await;
+    scene.update(organizer, &event, sized(Some(100))).await.unwrap();
+    assert!(scene.store.take_jobs().is_empty(), "nobody waits");
+}
+
+#[tokio::test]
+async fn an_event_is_published_once_and_cancelled_once() {
+    let scene = Scene::new().await;
+    let organizer = &scene.organizer;
+    let event = scene.published().await;
+    assert_eq!(code(scene.publish(organizer, &event).await), Code::InvalidTransition);
+    scene.fill(&event, 2, 0).await;
+    let cancelled = scene.cancel(organizer, &event).await.unwrap();
+    assert_eq!((cancelled.status, cancelled.version), (Status::Cancelled, 3));
+    let (names, data) = scene.recorded(&event);
+    assert_eq!(names[2], "event.cancelled@3");
+    assert_eq!(data[2]["reason"], "The venue is closed.");
+    let jobs = scene.store.take_jobs();
+    assert_eq!(jobs.iter().map(|job| job.kind).collect::<Vec<_>>(), ["rsvp.release_event"]);
+
+    assert_eq!(code(scene.cancel(organizer, &event).await), Code::InvalidTransition);
+    assert_eq!(code(scene.publish(organizer, &event).await), Code::InvalidTransition);
+    let updated = scene.update(organizer, &event, EventPatch::default()).await;
+    assert_eq!(code(updated), Code::InvalidTransition);
+    // People who had a seat still find it.
+    assert_eq!(scene.service.get(None, event.id).await.unwrap().status, Status::Cancelled);
+}
+
+#[tokio::test]
+async fn a_cancelled_draft_stays_out_of_sight() {
+    let scene = Scene::new().await;
+    let draft = scene.draft().await;
+    scene.cancel(&scene.organizer, &draft).await.unwrap();
+    assert!(scene.store.take_jobs().is_empty());
+    assert_eq!(code(scene.service.get(None, draft.id).await), Code::NotFound);
+    assert!(scene.titles(Some(&scene.member)).await.unwrap().is_empty());
+    assert!(scene.service.get(Some(scene.organizer.user()), draft.id).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_archived_community_takes_no_changes_of_its_events_and_hides_none() {
+    let scene = Scene::new().await;
+    let (draft, published) = (scene.draft().await, scene.published().await);
+    scene.archive().await;
+    let archived = Code::CommunityArchived;
+    assert_eq!(code(scene.create(&scene.admin, new_event()).await), archived);
+    assert_eq!(code(scene.update(&scene.admin, &published, titled("No")).await), archived);
+    assert_eq!(code(scene.publish(&scene.admin, &draft).await), archived);
+    assert_eq!(code(scene.cancel(&scene.organizer, &published).await), archived);
+    assert!(scene.service.get(None, published.id).await.is_ok());
+    assert_eq!(code(scene.titles(Some(&scene.member)).await), Code::NotFound);
+    assert_eq!(scene.titles(Some(&scene.admin)).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn checks_come_in_their_order() {
+    let scene = Scene::new().await;
+    let event = scene.published().await;
+    let update = async |by: &Caller, tags, patch: Checked<EventPatch>| {
+        let if_match = IfMatch { tags, etag };
+        let Caller { context, principal } = by;
+        code(scene.service.update(context, *principal, event.id, patch, &if_match, None).await)
+    };
+    let bad = || Err(Failure::invalid(Vec::new()));
+    assert_eq!(update(&scene.member, Tags::Absent, bad()).await, Code::Forbidden);
+    assert_eq!(update(&scene.organizer, Tags::Absent, bad()).await, Code::PreconditionRequired);
+    let stale = Tags::OneOf(vec!["v1".to_owned()]);
+    assert_eq!(update(&scene.organizer, stale, bad()).await, Code::PreconditionFailed);
+    assert_eq!(update(&scene.organizer, Tags::Any, bad()).await, Code::ValidationFailed);
+    scene.fill(&event, 40, 0).await;
+    let window = EventPatch {
+        rsvp_opens_at: Some(Some(jiff::Timestamp::UNIX_EPOCH)),
+        rsvp_closes_at: Some(Some(jiff::Timestamp::UNIX_EPOCH)),
+        ..sized(Some(1))
+    };
+    assert_eq!(update(&scene.organizer, Tags::Any, Ok(window)).await, Code::ValidationFailed);
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_first_reply_and_has_no_second_effect() {
+    let scene = Scene::new().await;
+    let draft = scene.draft().await;
+    let publish = async || {
+        let key = Idempotency {
+            claim: KeyClaim { scope: [1; 32], fingerprint: [1; 32] },
+            render: |event: &Event| StoredReply {
+                status: 200,
+                location: None,
+                etag: Some(etag(event)),
+                body: Bytes::from(event.id.to_string()),
+            },
+        };
+        let Caller { context, principal } = &scene.organizer;
+        scene.service.publish(context, *principal, draft.id, Some(key)).await.unwrap()
+    };
+    assert!(matches!(publish().await, Reply::Fresh(_)));
+    let Reply::Replayed(reply) = publish().await else { panic!("the second") };
+    assert_eq!(reply.etag.as_deref(), Some("v2"));
+    assert_eq!(scene.recorded(&draft).0, ["event.created@1", "event.published@2"]);
+}
+
+#[tokio::test]
+async fn a_failure_at_any_step_leaves_nothing_of_the_change() {
+    let scene = Scene::new().await;
+    let event = scene.published().await;
+    scene.fill(&event, 40, 3).await;
+    let patch = EventPatch { capacity: sized(Some(60)).capacity, ..titled("Spring Hack Night") };
+    for attempt in 0.. {
+        let before = (scene.store.peek().await.clone(), scene.recorded(&event));
+        scene.store.fail_after(attempt);
+        let updated = scene.update(&scene.organizer, &event, patch.clone()).await;
+        if scene.store.heal() {
+            updated.unwrap();
+            assert!(attempt >= 3, "a beginning, a read and a commit");
+            break;
+        }
+        assert_eq!(code(updated), Code::Unavailable);
+        assert_eq!((scene.store.peek().await.clone(), scene.recorded(&event)), before);
+        assert!(scene.store.ledger().jobs.is_empty());
+    }
+}

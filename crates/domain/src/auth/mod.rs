@@ -1,0 +1,4 @@
+//! Accounts and logins.
+
+pub mod password;
+pub mod refresh;

@@ -1,0 +1,28 @@
+//! PostgreSQL: one connection pool, one unit of work, and a file per module with its SQL.
+
+mod audit;
+mod auth;
+mod community;
+mod cron;
+mod event;
+mod event_log;
+mod idempotency;
+mod inbox;
+mod jobs;
+mod keyset;
+pub mod listen;
+pub mod migrate;
+mod outbox;
+pub mod pool;
+mod queue;
+mod rsvp;
+mod sequencer;
+mod sql;
+mod store;
+mod sweep;
+mod tls;
+mod tx;
+mod user;
+mod webhook;
+
+pub use store::PgStore;

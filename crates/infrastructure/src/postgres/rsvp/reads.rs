@@ -1,0 +1,191 @@
+//! Reads of RSVPs that need no transaction.
+
+use async_trait::async_trait;
+use convene_application::kernel::page::{Page, PageQuery};
+use convene_application::kernel::store::StoreError;
+use convene_application::rsvp::ports::{EventCard, RsvpReads, RsvpView, Seen};
+use convene_domain::ids::{CommunityId, EventId, TypedId, UserId};
+use convene_domain::rsvp::{Seats, Status};
+use diesel::QueryableByName;
+use diesel::sql_types::{Text, Timestamp as SqlTimestamp, Uuid as SqlUuid};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use uuid::Uuid;
+
+use super::rows::{FACTS_COLUMNS, RSVP_COLUMNS, RsvpRow, SeatsRow, SeenRow};
+use crate::postgres::keyset::{Order, Slice, slice};
+use crate::postgres::sql::{Sql, sql};
+use crate::postgres::store::PgStore;
+
+/// RSVPs are listed by their creation.
+const KEYS: [&str; 2] = ["r.created_at", "r.id"];
+
+#[derive(QueryableByName)]
+struct UserRow {
+    #[diesel(sql_type = SqlUuid)]
+    user_id: Uuid,
+}
+
+#[derive(QueryableByName)]
+struct EventRow {
+    #[diesel(sql_type = SqlUuid)]
+    event_id: Uuid,
+}
+
+#[derive(QueryableByName)]
+struct CardRow {
+    #[diesel(sql_type = Text)]
+    title: String,
+    #[diesel(sql_type = SqlTimestamp, deserialize_as = jiff_diesel::DateTime)]
+    starts_at_local: DateTime,
+    #[diesel(sql_type = Text)]
+    time_zone: String,
+}
+
+#[async_trait]
+impl RsvpReads for PgStore {
+    async fn event(
+        &self,
+        event: EventId,
+        viewer: Option<UserId>,
+    ) -> Result<Option<Seen>, StoreError> {
+        let connection = self.connection().await?;
+        let row = seen(event, viewer).row::<SeenRow>(&connection).await?;
+        row.map(Seen::try_from).transpose()
+    }
+
+    async fn seats(
+        &self,
+        event: EventId,
+        viewer: Option<UserId>,
+    ) -> Result<Option<(Seen, Seats)>, StoreError> {
+        let connection = self.connection().await?;
+        let (seen, seats) =
+            futures::try_join!(
+            seen(event, viewer).row::<SeenRow>(&connection),
+            sql("SELECT capacity, taken, waiting, next_number FROM event_seats WHERE event_id = $1")
+                .bind(event.uuid())
+                .row::<SeatsRow>(&connection),
+        )?;
+        let (Some(seen), Some(seats)) = (seen, seats) else { return Ok(None) };
+        Ok(Some((seen.try_into()?, seats.into())))
+    }
+
+    async fn last_of(
+        &self,
+        event: EventId,
+        user: UserId,
+    ) -> Result<Option<(Seen, Option<RsvpView>)>, StoreError> {
+        let connection = self.connection().await?;
+        let (seen, last) = futures::try_join!(
+            seen(event, Some(user)).row::<SeenRow>(&connection),
+            sql(format!(
+                "SELECT {RSVP_COLUMNS} FROM rsvps r WHERE r.event_id = $1 AND r.user_id = $2
+                 ORDER BY r.status <> 'cancelled' DESC, r.created_at DESC, r.id DESC LIMIT 1"
+            ))
+            .bind(event.uuid())
+            .bind(user.uuid())
+            .row::<RsvpRow>(&connection),
+        )?;
+        let Some(seen) = seen else { return Ok(None) };
+        Ok(Some((seen.try_into()?, last.map(RsvpRow::into_view).transpose()?)))
+    }
+
+    async fn of_event(
+        &self,
+        event: EventId,
+        status: Option<Status>,
+        query: PageQuery,
+    ) -> Result<Page<RsvpView>, StoreError> {
+        let slice = slice(KEYS, Order::OldestFirst, query, 2);
+        let of_status = status.map_or("r.status <> 'cancelled'", |_| "r.status = $5");
+        let list = list(&format!("r.event_id = $1 AND {of_status}"), &slice)
+            .bind(event.uuid())
+            .bind_page(query);
+        let list = match status {
+            Some(status) => list.bind(status.as_str()),
+            None => list,
+        };
+        self.rsvps(list, query).await
+    }
+
+    async fn of_user(&self, user: UserId, query: PageQuery) -> Result<Page<RsvpView>, StoreError> {
+        let slice = slice(KEYS, Order::NewestFirst, query, 2);
+        let list = list("r.user_id = $1", &slice).bind(user.uuid()).bind_page(query);
+        self.rsvps(list, query).await
+    }
+
+    async fn active_users(&self, event: EventId, limit: i64) -> Result<Vec<UserId>, StoreError> {
+        let connection = self.connection().await?;
+        let rows: Vec<UserRow> =
+            sql("SELECT user_id FROM rsvps WHERE event_id = $1 AND status <> 'cancelled'
+             ORDER BY user_id LIMIT $2")
+            .bind(event.uuid())
+            .bind(limit)
+            .rows(&connection)
+            .await?;
+        Ok(rows.into_iter().map(|row| UserId::from_uuid(row.user_id)).collect())
+    }
+
+    async fn events_held_by(
+        &self,
+        community: CommunityId,
+        user: UserId,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<EventId>, StoreError> {
+        let connection = self.connection().await?;
+        let rows: Vec<EventRow> =
+            sql("SELECT r.event_id FROM rsvps r JOIN events e ON e.id = r.event_id
+             WHERE r.user_id = $2 AND r.status <> 'cancelled' AND r.updated_at <= $3
+               AND e.community_id = $1 AND e.ends_at > $4
+             ORDER BY r.event_id")
+            .bind(community.uuid())
+            .bind(user.uuid())
+            .bind(until)
+            .bind(now)
+            .rows(&connection)
+            .await?;
+        Ok(rows.into_iter().map(|row| EventId::from_uuid(row.event_id)).collect())
+    }
+
+    async fn card(&self, event: EventId) -> Result<Option<EventCard>, StoreError> {
+        let connection = self.connection().await?;
+        let row: Option<CardRow> =
+            sql("SELECT title, starts_at_local, time_zone FROM events WHERE id = $1")
+                .bind(event.uuid())
+                .row(&connection)
+                .await?;
+        Ok(row.map(|row| EventCard {
+            title: row.title,
+            starts_at_local: row.starts_at_local,
+            time_zone: row.time_zone,
+        }))
+    }
+}
+
+impl PgStore {
+    async fn rsvps(&self, list: Sql, query: PageQuery) -> Result<Page<RsvpView>, StoreError> {
+        let connection = self.connection().await?;
+        let rows: Vec<RsvpRow> = list.rows(&connection).await?;
+        query.page(rows, RsvpRow::page_key).try_map(RsvpRow::into_view)
+    }
+}
+
+/// A page of the RSVPs that meet a condition.
+fn list(of: &str, slice: &Slice) -> Sql {
+    let Slice { condition, order } = slice;
+    sql(format!("SELECT {RSVP_COLUMNS} FROM rsvps r WHERE {of} AND {condition} {order}"))
+}
+
+/// The event with who the viewer is to it.
+fn seen(event: EventId, viewer: Option<UserId>) -> Sql {
+    sql(format!(
+        "SELECT {FACTS_COLUMNS},
+                (SELECT m.role FROM members m WHERE m.community_id = e.community_id AND m.user_id = $2) AS role,
+                EXISTS (SELECT FROM event_organizers o WHERE o.event_id = e.id AND o.user_id = $2) AS organizes
+         FROM events e JOIN communities c ON c.id = e.community_id WHERE e.id = $1"
+    ))
+    .bind(event.uuid())
+    .bind(viewer.map(TypedId::uuid))
+}

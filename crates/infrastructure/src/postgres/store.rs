@@ -1,0 +1,77 @@
+//! The door to the database: units of work, and reads that need none.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use convene_application::kernel::idempotency::KeyClaim;
+use convene_application::kernel::store::StoreError;
+use convene_application::kernel::uow::Begin;
+use convene_application::kernel::wake::Wake;
+
+use super::pool::{Connection, Pool};
+use super::tx::PgTx;
+
+/// Postgres as the adapter of the application's ports. Cheap to clone.
+#[derive(Clone)]
+pub struct PgStore {
+    pool: Pool,
+    wake: Arc<Wake>,
+}
+
+impl PgStore {
+    /// A store over a pool; commits ring the bells.
+    #[must_use]
+    pub fn new(pool: Pool, wake: Arc<Wake>) -> Self {
+        Self { pool, wake }
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The bells that commits ring.
+    #[must_use]
+    pub fn wake(&self) -> &Arc<Wake> {
+        &self.wake
+    }
+
+    /// A connection for statements that need no transaction of their own.
+    pub(crate) async fn connection(&self) -> Result<Connection, StoreError> {
+        self.pool.get().await
+    }
+
+    pub(crate) fn committed(&self, outbox: bool, jobs: bool) {
+        if outbox {
+            self.wake.outbox.ring();
+        }
+        if jobs {
+            self.wake.jobs.ring();
+        }
+    }
+
+    pub(crate) async fn tx(&self, claims: Vec<KeyClaim>) -> Result<Box<PgTx>, StoreError> {
+        Ok(Box::new(PgTx::new(self.clone(), self.connection().await?, claims)))
+    }
+}
+
+macro_rules! begins {
+    ($($tx:ty),+ $(,)?) => {$(
+        #[async_trait]
+        impl Begin<$tx> for PgStore {
+            async fn begin(&self, claims: Vec<KeyClaim>) -> Result<Box<$tx>, StoreError> {
+                Ok(self.tx(claims).await?)
+            }
+        }
+    )+};
+}
+
+begins!(
+    dyn convene_application::auth::ports::AuthTx,
+    dyn convene_application::community::ports::CommunityTx,
+    dyn convene_application::event::ports::EventTx,
+    dyn convene_application::rsvp::ports::RsvpTx,
+    dyn convene_application::user::ports::UserTx,
+    dyn convene_application::webhook::ports::WebhookTx,
+);

@@ -1,0 +1,184 @@
+//! The unit of work: BEGIN travels with the first statements, everything staged travels with COMMIT.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use convene_application::kernel::idempotency::{Claimed, KeyClaim};
+use convene_application::kernel::jobs::Fence;
+use convene_application::kernel::store::StoreError;
+use convene_application::kernel::uow::{Staged, Tx};
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::deadpool::Object;
+use uuid::Uuid;
+
+use super::inbox::{self, Consumption};
+use super::pool::Connection;
+use super::sql::{Sql, pipelined, sql};
+use super::store::PgStore;
+use super::{audit, idempotency, jobs, outbox};
+
+/// How long an abandoned transaction may take to roll back before its connection is closed instead.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One transaction. Every module's `…Tx` port is implemented for it, in that module's file.
+pub(crate) struct PgTx {
+    store: PgStore,
+    connection: Option<Connection>,
+    begun: bool,
+    claims: Vec<KeyClaim>,
+    claimed: Vec<Claimed>,
+    writes: Vec<Sql>,
+    staged: Staged,
+    fence: Option<(Fence, bool)>,
+    consumption: Option<Consumption>,
+    consumed_before: bool,
+}
+
+impl PgTx {
+    pub(crate) fn new(store: PgStore, connection: Connection, claims: Vec<KeyClaim>) -> Self {
+        Self {
+            store,
+            connection: Some(connection),
+            begun: false,
+            claims,
+            claimed: Vec::new(),
+            writes: Vec::new(),
+            staged: Staged::default(),
+            fence: None,
+            consumption: None,
+            consumed_before: false,
+        }
+    }
+
+    /// Runs statements in one flight. The first flight of a transaction carries BEGIN and the claims of idempotency keys
+    /// and of the event that it consumes in front of them.
+    pub(crate) async fn flight<'t, T, F>(
+        &'t mut self,
+        statements: impl FnOnce(&'t AsyncPgConnection) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let connection: &AsyncPgConnection = live(self.connection.as_ref())?;
+        if self.begun {
+            return statements(connection).await;
+        }
+        self.begun = true;
+        let consumption = self.consumption;
+        let claim_event = async {
+            match consumption {
+                Some(consumption) => consumption.claim(connection).await,
+                None => Ok(false),
+            }
+        };
+        let (_, consumed_before, claimed, outcome) = futures::try_join!(
+            sql("BEGIN").run(connection),
+            claim_event,
+            idempotency::claim(&self.claims, connection),
+            statements(connection),
+        )?;
+        self.consumed_before = consumed_before;
+        self.claimed = claimed;
+        Ok(outcome)
+    }
+
+    /// Stages a write of the module; it is sent with the commit, after those staged before it.
+    pub(crate) fn write(&mut self, statement: Sql) {
+        self.writes.push(statement);
+    }
+
+    /// Everything that commit sends in front of COMMIT, in order.
+    fn last_flight(&mut self) -> Vec<Sql> {
+        let staged = std::mem::take(&mut self.staged);
+        let mut statements = Vec::with_capacity(self.writes.len() + 7);
+        if !self.begun {
+            statements.push(sql("BEGIN"));
+            statements.extend(self.consumption.map(Consumption::insert));
+            self.begun = true;
+        }
+        statements.append(&mut self.writes);
+        statements.extend(outbox::insert(staged.events));
+        statements.extend(audit::insert(staged.audit));
+        statements.extend(jobs::insert(staged.jobs));
+        statements.extend(idempotency::store(&self.claims, staged.replies));
+        statements.extend(self.fence.map(|(fence, completes)| jobs::fence(fence, completes)));
+        statements
+    }
+}
+
+#[async_trait]
+impl Tx for PgTx {
+    fn claimed(&mut self) -> Vec<Claimed> {
+        std::mem::take(&mut self.claimed)
+    }
+
+    fn staged(&mut self) -> &mut Staged {
+        &mut self.staged
+    }
+
+    fn fence(&mut self, fence: Fence, completes: bool) {
+        self.fence = Some((fence, completes));
+    }
+
+    fn consume(&mut self, consumer: &'static str, event: Uuid) {
+        self.consumption = Some(Consumption { consumer, event });
+    }
+
+    fn consumed_before(&self) -> bool {
+        self.consumed_before
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        if self.consumed_before {
+            return Ok(());
+        }
+        let wakes_outbox = !(self.staged.events.is_empty() && self.staged.audit.is_empty());
+        let wakes_jobs = !self.staged.jobs.is_empty();
+        let statements = self.last_flight();
+        {
+            let connection: &AsyncPgConnection = live(self.connection.as_ref())?;
+            let writes =
+                pipelined(statements.into_iter().map(|write| write.run(connection)).collect());
+            let commit = sql("COMMIT").run(connection);
+            // The first failure ends the transaction: Postgres answers the COMMIT behind it with a rollback.
+            match futures::try_join!(writes, commit) {
+                Ok(_) => {}
+                Err(error) if inbox::is_duplicate(&error) => return Ok(()),
+                Err(StoreError::Unavailable(source)) => {
+                    return Err(StoreError::CommitUnknown(source));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.begun = false;
+        self.store.committed(wakes_outbox, wakes_jobs);
+        Ok(())
+    }
+}
+
+/// A connection dropped inside a transaction would go back to the pool still holding its row locks. So it is rolled back
+/// first, or closed if even that does not work.
+impl Drop for PgTx {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        if !self.begun {
+            return;
+        }
+        metrics::counter!("convene_db_rollbacks_total").increment(1);
+        self.store.pool().runtime().spawn(async move {
+            let rollback = sql("ROLLBACK").run(&connection);
+            let rolled_back = tokio::time::timeout(ROLLBACK_TIMEOUT, rollback).await;
+            if !matches!(rolled_back, Ok(Ok(_))) {
+                metrics::counter!("convene_db_connections_detached_total").increment(1);
+                drop(Object::take(connection));
+            }
+        });
+    }
+}
+
+fn live(connection: Option<&Connection>) -> Result<&AsyncPgConnection, StoreError> {
+    connection
+        .map(|connection| &**connection)
+        .ok_or_else(|| StoreError::other("the transaction is over"))
+}

@@ -1,0 +1,5 @@
+//! Redis: what all processes count together. Nothing here is the truth about anything, and losing it stops nothing.
+
+mod limiter;
+
+pub use limiter::{InvalidRedisUrl, RedisLimiter, RedisOptions};

@@ -1,0 +1,256 @@
+//! The in-process bus: a sink that hands events to the consumers of its own process.
+
+use std::num::NonZeroUsize;
+
+use async_trait::async_trait;
+use convene_application::kernel::consume::{Intake, Subscription};
+use convene_application::kernel::events::{LoggedEvent, Sink, SinkError};
+use convene_application::kernel::store::StoreError;
+use futures::StreamExt as _;
+use futures::stream;
+
+use crate::lanes::lane;
+
+/// Few, so that the cursor moves often: whatever lies behind it is handed out again after a crash.
+const IN_FLIGHT: u32 = 64;
+
+/// Feeds the consumers of this process where there is no broker. Whoever leads its cursor feeds them, so each event is
+/// consumed in one process; the inbox keeps one that is handed out again from having a second effect.
+pub struct BusSink {
+    intake: Intake,
+    lanes: NonZeroUsize,
+}
+
+impl BusSink {
+    /// A bus that takes up to `lanes` events at once, each of which occupies a connection to the database.
+    #[must_use]
+    pub fn new(intake: Intake, lanes: NonZeroUsize) -> Self {
+        Self { intake, lanes }
+    }
+
+    /// Hands the events of one lane to one consumer, in order. Ends at the first that is not done with, and returns its
+    /// position.
+    async fn feed(
+        &self,
+        subscription: &Subscription,
+        lane: &[&LoggedEvent],
+    ) -> Result<(), (i64, StoreError)> {
+        for event in lane {
+            self.intake.take(subscription, event).await.map_err(|error| (event.position, error))?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sink for BusSink {
+    fn name(&self) -> &'static str {
+        "bus"
+    }
+
+    fn in_flight(&self) -> u32 {
+        IN_FLIGHT
+    }
+
+    async fn publish(&self, events: &[LoggedEvent]) -> Result<Option<i64>, SinkError> {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(None) };
+        let mut lanes: Vec<Vec<&LoggedEvent>> = vec![Vec::new(); self.lanes.get()];
+        for event in events {
+            lanes[lane(event, self.lanes.get())].push(event);
+        }
+        let feeds = self.intake.subscriptions().iter().flat_map(|subscription| {
+            lanes
+                .iter()
+                .filter(|lane| !lane.is_empty())
+                .map(move |lane| self.feed(subscription, lane))
+        });
+        let first_gap = stream::iter(feeds.collect::<Vec<_>>())
+            .buffer_unordered(self.lanes.get())
+            .filter_map(async |fed| fed.err())
+            .fold(None, async |first: Option<(i64, StoreError)>, gap| match first {
+                Some(first) if first.0 <= gap.0 => Some(first),
+                _ => Some(gap),
+            })
+            .await;
+        match first_gap {
+            None => Ok(Some(last.position)),
+            Some((gap, error)) if gap == first.position => Err(SinkError {
+                what: "a consumer could not take an event",
+                source: Box::new(error),
+            }),
+            Some((gap, _)) => Ok(Some(gap - 1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use bytes::Bytes;
+    use convene_application::kernel::consume::RetryConsumption;
+    use convene_application::kernel::error::Failure;
+    use convene_application::kernel::events::{Consumer, EventLog, NewEvent};
+    use convene_application::kernel::jobs::{Claim, Job as _, JobQueue as _, LeasedJob, Outcome};
+    use convene_testkit::fake::FakePlatform;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Keeps what it takes; fails at the positions that the test names, and panics at others.
+    #[derive(Default)]
+    struct Keeper {
+        taken: Mutex<Vec<(i64, Bytes)>>,
+        fails_at: Mutex<Vec<i64>>,
+        panics_at: Mutex<Vec<i64>>,
+    }
+
+    impl Keeper {
+        fn positions(&self) -> Vec<i64> {
+            let mut positions: Vec<_> =
+                self.taken.lock().unwrap().iter().map(|taken| taken.0).collect();
+            positions.sort_unstable();
+            positions
+        }
+    }
+
+    #[async_trait]
+    impl Consumer for Keeper {
+        fn name(&self) -> &'static str {
+            "keeper"
+        }
+
+        fn patterns(&self) -> &'static [&'static str] {
+            &["rsvp.*", "event.created"]
+        }
+
+        async fn consume(&self, event: &LoggedEvent) -> Result<(), Failure> {
+            tokio::task::yield_now().await;
+            if self.fails_at.lock().unwrap().contains(&event.position) {
+                return Err(Failure::internal("the test wants it"));
+            }
+            assert!(!self.panics_at.lock().unwrap().contains(&event.position), "the test wants it");
+            self.taken.lock().unwrap().push((event.position, event.envelope.clone()));
+            Ok(())
+        }
+    }
+
+    fn events(types: &[&'static str]) -> Vec<NewEvent> {
+        let event = |(number, event_type): (usize, &&'static str)| NewEvent {
+            id: Uuid::from_u128(number as u128 + 1),
+            event_type,
+            version: 1,
+            community: None,
+            envelope: Bytes::from(format!(r#"{{"subject":"rsvp_{}"}}"#, number % 3)),
+        };
+        types.iter().enumerate().map(event).collect()
+    }
+
+    async fn bus(
+        types: &[&'static str],
+    ) -> (FakePlatform, Arc<Keeper>, Intake, BusSink, Vec<LoggedEvent>) {
+        let (platform, keeper) = (FakePlatform::default(), Arc::new(Keeper::default()));
+        platform.log(events(types));
+        let consumers = vec![Arc::clone(&keeper) as Arc<dyn Consumer>];
+        let intake = Intake::new(consumers, Arc::new(platform.clone())).unwrap();
+        let bus = BusSink::new(intake.clone(), NonZeroUsize::new(4).unwrap());
+        let logged = platform.read_after(0, 1_000).await.unwrap();
+        (platform, keeper, intake, bus, logged)
+    }
+
+    #[tokio::test]
+    async fn consumers_get_what_they_want_in_the_order_of_each_subject() {
+        let types =
+            ["rsvp.confirmed", "event.created", "event.updated", "rsvp.cancelled"].repeat(15);
+        let (_, keeper, _, bus, logged) = bus(&types).await;
+        assert_eq!(bus.publish(&logged).await.unwrap(), Some(60));
+        let wanted = |event: &&LoggedEvent| event.event_type != "event.updated";
+        let expected: Vec<_> = logged.iter().filter(wanted).map(|event| event.position).collect();
+        assert_eq!(keeper.positions(), expected);
+        for subject in 0..3 {
+            let envelope = format!(r#"{{"subject":"rsvp_{subject}"}}"#);
+            let taken = keeper.taken.lock().unwrap();
+            let order: Vec<_> =
+                taken.iter().filter(|taken| taken.1 == envelope).map(|taken| taken.0).collect();
+            assert!(order.is_sorted(), "{order:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_consumption_becomes_a_job_that_tries_again() {
+        let (platform, keeper, intake, bus, logged) = bus(&["rsvp.confirmed"; 5]).await;
+        keeper.fails_at.lock().unwrap().push(2);
+        keeper.panics_at.lock().unwrap().push(4);
+        assert_eq!(
+            bus.publish(&logged).await.unwrap(),
+            Some(5),
+            "what is behind a failure goes on"
+        );
+        assert_eq!(keeper.positions(), [1, 3, 5]);
+        assert_eq!(platform.live_jobs().len(), 2);
+
+        let retries = intake.retries(Arc::new(platform.clone()));
+        let still_failing = run_retries(&platform, &*retries).await;
+        assert!(still_failing.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))));
+        keeper.fails_at.lock().unwrap().clear();
+        keeper.panics_at.lock().unwrap().clear();
+        for job in platform.live_jobs() {
+            let outcome = retries.run(&leased(job.payload)).await;
+            assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
+        }
+        assert_eq!(keeper.positions(), [1, 2, 3, 4, 5]);
+    }
+
+    async fn run_retries(
+        platform: &FakePlatform,
+        retries: &dyn convene_application::kernel::jobs::Handler,
+    ) -> Vec<Outcome> {
+        let claim = Claim {
+            worker: Uuid::nil(),
+            kinds: vec![RetryConsumption::KIND],
+            free: vec![(RetryConsumption::QUEUE, 10)],
+            lease: std::time::Duration::from_secs(30),
+        };
+        let mut outcomes = Vec::new();
+        for job in platform.claim(&claim).await.unwrap() {
+            outcomes.push(retries.run(&job).await);
+        }
+        outcomes
+    }
+
+    fn leased(payload: serde_json::Value) -> LeasedJob {
+        LeasedJob {
+            id: 1,
+            kind: RetryConsumption::KIND.to_owned(),
+            queue: RetryConsumption::QUEUE.to_owned(),
+            payload,
+            attempt: 2,
+            max_attempts: 20,
+            epoch: 2,
+            traceparent: None,
+            correlation_id: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_retry_of_what_is_gone_is_discarded() {
+        let (platform, _, intake, _, _) = bus(&["rsvp.confirmed"]).await;
+        let retries = intake.retries(Arc::new(platform));
+        for (consumer, position) in [("nobody", 1), ("keeper", 9)] {
+            let payload = serde_json::json!({ "consumer": consumer, "position": position });
+            assert!(matches!(retries.run(&leased(payload)).await, Outcome::Discard(_)));
+        }
+    }
+
+    /// Without the database not even the job can be stored: the cursor stays in front of the event.
+    #[tokio::test]
+    async fn an_event_that_nobody_could_take_holds_the_cursor() {
+        let (platform, keeper, _, bus, logged) = bus(&["rsvp.confirmed"; 5]).await;
+        keeper.fails_at.lock().unwrap().push(3);
+        platform.set_down(true);
+        assert_eq!(bus.publish(&logged).await.unwrap(), Some(2));
+        assert!(bus.publish(&logged[2..]).await.is_err());
+        platform.set_down(false);
+        assert_eq!(bus.publish(&logged[2..]).await.unwrap(), Some(5));
+    }
+}

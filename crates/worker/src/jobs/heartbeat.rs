@@ -1,0 +1,159 @@
+//! Prolongs the leases of running jobs, from a thread and a runtime of their own: a handler that keeps the main runtime
+//! busy does not cost other jobs their leases.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use convene_application::kernel::jobs::{Fence, JobQueue};
+use convene_application::kernel::store::StoreError;
+use tokio::runtime::{Builder, Handle};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How soon a failed heartbeat is repeated.
+const REPEAT: Duration = Duration::from_secs(1);
+
+/// Keeps the leases of this process. Dropping it ends its thread.
+pub struct Heartbeats {
+    held: Arc<Held>,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The leases of running jobs by the job.
+#[derive(Default)]
+struct Held(Mutex<HashMap<i64, Hold>>);
+
+struct Hold {
+    fence: Fence,
+    renewed: Instant,
+    lost: CancellationToken,
+}
+
+/// Why heartbeats could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HeartbeatsError {
+    /// There is no thread or no runtime to be had.
+    #[error("the thread of the heartbeats cannot be started")]
+    Thread(#[from] io::Error),
+    /// The queue cannot be opened.
+    #[error("the queue of the heartbeats cannot be opened")]
+    Queue(#[from] StoreError),
+}
+
+impl Heartbeats {
+    /// Starts the thread, which prolongs all leases by `lease`, every third of it. `open` makes a queue whose connections
+    /// live on the given runtime, and so do not depend on the main one.
+    ///
+    /// # Errors
+    /// No thread, no runtime, or what `open` answers.
+    pub fn start(
+        lease: Duration,
+        open: impl FnOnce(Handle) -> Result<Arc<dyn JobQueue>, StoreError>,
+    ) -> Result<Self, HeartbeatsError> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let queue = open(runtime.handle().clone())?;
+        let (held, stop) = (Arc::new(Held::default()), CancellationToken::new());
+        let (beating, stopped) = (Arc::clone(&held), stop.clone());
+        let thread =
+            std::thread::Builder::new().name("job-heartbeats".to_owned()).spawn(move || {
+                runtime.block_on(stopped.run_until_cancelled(beating.beat(&*queue, lease)));
+            })?;
+        Ok(Self { held, stop, thread: Some(thread) })
+    }
+
+    /// Prolongs this lease from now on; the token is cancelled when it is lost.
+    pub(super) fn hold(&self, fence: Fence) -> CancellationToken {
+        let lost = CancellationToken::new();
+        let hold = Hold { fence, renewed: Instant::now(), lost: lost.clone() };
+        // Claimed anew by this very process before anybody noticed that the older lease was lost.
+        if let Some(older) = self.held.lock().insert(fence.job, hold) {
+            older.lost.cancel();
+        }
+        lost
+    }
+
+    /// Prolongs it no longer.
+    pub(super) fn release(&self, fence: Fence) {
+        let mut held = self.held.lock();
+        // The same job may have been leased to this process again.
+        if held.get(&fence.job).is_some_and(|hold| hold.fence == fence) {
+            held.remove(&fence.job);
+        }
+    }
+}
+
+impl Drop for Heartbeats {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the heartbeats panicked");
+        }
+    }
+}
+
+impl Held {
+    async fn beat(&self, queue: &dyn JobQueue, lease: Duration) {
+        let every = lease / 3;
+        let mut pause = every;
+        loop {
+            sleep(pause).await;
+            let leases: Vec<Fence> = self.lock().values().map(|hold| hold.fence).collect();
+            if leases.is_empty() {
+                pause = every;
+                continue;
+            }
+            let asked = Instant::now();
+            pause = match timeout(every, queue.heartbeat(&leases, lease)).await {
+                Ok(Ok(lost)) => {
+                    self.renewed(&leases, &lost, asked);
+                    every
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a heartbeat failed");
+                    REPEAT.min(every)
+                }
+                Err(_) => {
+                    tracing::warn!("a heartbeat was not answered");
+                    REPEAT.min(every)
+                }
+            };
+            self.give_up_older_than(lease);
+        }
+    }
+
+    fn renewed(&self, leases: &[Fence], lost: &[i64], asked: Instant) {
+        let mut held = self.lock();
+        for fence in leases {
+            let Some(hold) = held.get_mut(&fence.job).filter(|hold| hold.fence == *fence) else {
+                continue;
+            };
+            if lost.contains(&fence.job) {
+                hold.lost.cancel();
+                held.remove(&fence.job);
+            } else {
+                hold.renewed = asked;
+            }
+        }
+    }
+
+    /// Leases that could not be renewed for so long have run out, whoever has noticed.
+    fn give_up_older_than(&self, lease: Duration) {
+        self.lock().retain(|_, hold| {
+            let current = hold.renewed.elapsed() < lease;
+            if !current {
+                hold.lost.cancel();
+            }
+            current
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Hold>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,1 @@
+DROP TABLE login_failures, signing_keys, revocations, refresh_tokens, sessions, email_tokens, registrations, credentials;

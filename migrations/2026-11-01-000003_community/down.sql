@@ -1,0 +1,1 @@
+DROP TABLE members, community_slugs, communities;

@@ -1,0 +1,1 @@
+DROP TABLE rsvps, event_seats;

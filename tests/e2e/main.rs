@@ -1,0 +1,4 @@
+//! End to end: a whole Convene over HTTP, on a real database of its own.
+
+mod rsvps;
+mod story;

@@ -1,0 +1,5 @@
+//! The bench of the end-to-end tests: a whole Convene on a database of its own, and a client that looks at everything.
+
+pub mod app;
+pub mod client;
+pub mod receiver;

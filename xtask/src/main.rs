@@ -1,0 +1,60 @@
+//! Convene's repository tasks: architecture checks, snapshots of the public surfaces, new
+//! migrations.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks on its standard streams"
+)]
+
+mod arch;
+mod migration;
+mod postgres;
+mod repository;
+mod snapshots;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use jiff::Timestamp;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Convene's repository tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Hold the crates, modules, tables and migrations against arch.toml.
+    Arch,
+    /// Compare docs/openapi.json, docs/asyncapi.json and docs/schema.sql with what the code
+    /// generates.
+    Snapshots {
+        /// Write what the code generates.
+        #[arg(long)]
+        update: bool,
+    },
+    /// Create the files of a new database migration.
+    Migration {
+        /// What it does, in lower case with underscores: `add_event_tags`.
+        name: String,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let root = repository::root();
+    match task {
+        Task::Arch => arch::run(&root),
+        Task::Snapshots { update } => snapshots::run(&root, update),
+        Task::Migration { name } => migration::create(&root, &name, Timestamp::now()),
+    }
+}
