@@ -75,8 +75,7 @@ impl ProcessId {
 
     /// Whether this very process still runs (or is stopped by a signal).
     pub(crate) fn is_alive(self) -> bool {
-        Stat::read(self.pid)
-            .is_some_and(|stat| stat.started == self.started && !stat.is_gone())
+        Stat::read(self.pid).is_some_and(|stat| stat.started == self.started && !stat.is_gone())
     }
 
     /// Sends a signal. A process that is gone is no error: whoever sends one has to wait for the

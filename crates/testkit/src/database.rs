@@ -146,20 +146,16 @@ async fn drop_database(server: &Client, name: &str) -> Result<(), String> {
         .map_err(|error| format!("{error:?}"))
 }
 
-/// The same connection with another role's rights. Where the user needs no password the role needs
-/// none either, and logs in; elsewhere the user logs in and takes the role on.
+/// The same connection with another role's rights: the user logs in and takes the role on, since
+/// the roles themselves may not log in.
 fn as_role(url: &str, role: &str) -> String {
     let mut url = parse(url);
-    if url.password().is_some() {
-        let option = format!("options=-c%20role%3D{role}");
-        let query = match url.query() {
-            Some(query) => format!("{query}&{option}"),
-            None => option,
-        };
-        url.set_query(Some(&query));
-    } else {
-        url.set_username(role).expect("a database URL has a host");
-    }
+    let option = format!("options=-c%20role%3D{role}");
+    let query = match url.query() {
+        Some(query) => format!("{query}&{option}"),
+        None => option,
+    };
+    url.set_query(Some(&query));
     url.into()
 }
 
