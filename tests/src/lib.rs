@@ -2,4 +2,8 @@
 
 pub mod app;
 pub mod client;
+pub mod openapi;
+pub mod problem;
 pub mod receiver;
+pub mod scene;
+pub mod smtp;
