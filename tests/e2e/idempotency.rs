@@ -29,6 +29,14 @@ async fn at_once<'a>(call: impl Fn() -> Call<'a>, status: u16) -> Answer {
         answer.problem(409, "idempotency_in_flight");
         assert_eq!(wait.as_deref(), Some("1"));
     }
+    // Any number of them, later: replays too may meet in one batch.
+    for replay in join_all((0..TIMES).map(|_| call().send())).await {
+        if replay.status == 409 {
+            replay.problem(409, "idempotency_in_flight");
+        } else {
+            assert_replayed(&replay, &first);
+        }
+    }
     assert_replayed(&call().await, &first);
     first
 }

@@ -1,7 +1,9 @@
 //! End to end: a whole Convene over HTTP, on a real database of its own.
 
+mod conditional;
 mod credentials;
 mod idempotency;
+mod lists;
 mod matrix;
 mod refreshing;
 mod rsvps;

@@ -34,6 +34,19 @@ struct Row {
     body: Vec<u8>,
 }
 
+impl Row {
+    /// The scope, with the fingerprint and the reply that are stored for it.
+    fn into_entry(self) -> (Vec<u8>, (Vec<u8>, StoredReply)) {
+        let reply = StoredReply {
+            status: u16::try_from(self.status).unwrap_or(200),
+            location: self.location,
+            etag: self.etag,
+            body: Bytes::from(self.body),
+        };
+        (self.scope, (self.fingerprint, reply))
+    }
+}
+
 /// Claims keys and reads what is stored for them, without ever waiting. The lookup is a statement of its own, behind the
 /// locks: its snapshot sees what a holder committed just before letting go.
 pub(super) async fn claim(
@@ -53,19 +66,16 @@ pub(super) async fn claim(
         .bind(claims.iter().map(|claim| claim.scope).collect::<Vec<_>>())
         .rows(connection),
     )?;
-    let mut stored: HashMap<Vec<u8>, Row> =
-        rows.into_iter().map(|row| (row.scope.clone(), row)).collect();
+    let stored: HashMap<Vec<u8>, (Vec<u8>, StoredReply)> =
+        rows.into_iter().map(Row::into_entry).collect();
     let mut seen = HashSet::new();
     Ok(claims
         .iter()
         .zip(locks)
-        .map(|(claim, lock)| match stored.remove(claim.scope.as_slice()) {
-            Some(row) if row.fingerprint == claim.fingerprint => Claimed::Done(StoredReply {
-                status: u16::try_from(row.status).unwrap_or(200),
-                location: row.location,
-                etag: row.etag,
-                body: Bytes::from(row.body),
-            }),
+        .map(|(claim, lock)| match stored.get(claim.scope.as_slice()) {
+            Some((fingerprint, reply)) if *fingerprint == claim.fingerprint => {
+                Claimed::Done(reply.clone())
+            }
             Some(_) => Claimed::Mismatch,
             // A key twice in one batch: its lock is held by this very transaction.
             None if lock.held && seen.insert(claim.scope) => Claimed::First,
