@@ -7,7 +7,9 @@ use convene_application::community::ports::MemberView;
 use convene_application::community::{CommunityEventLog, CommunityService};
 use convene_application::kernel::error::{Checked, Code, Failure};
 use convene_application::kernel::events::LoggedEvent;
-use convene_application::kernel::idempotency::{Idempotency, KeyClaim, Reply, StoredReply};
+use convene_application::kernel::idempotency::{
+    Idempotency, InvalidKey, KeyClaim, Reply, StoredReply,
+};
 use convene_application::kernel::log::{CommunityLog, TypeFilter};
 use convene_application::kernel::page::{Page, PageQuery, Travel};
 use convene_application::kernel::precondition::{IfMatch, Tags};
@@ -434,8 +436,34 @@ async fn an_archived_community_is_read_only_and_out_of_sight() {
     assert_eq!(code(scene.create("rust-berlin", Visibility::Public).await), Code::SlugTaken);
 }
 
+#[tokio::test]
+async fn an_invalid_key_is_told_only_to_those_who_may_act() {
+    let (scene, community) = Scene::new(Visibility::Private).await;
+    let target = by_id(&community);
+    fn done<T>(_: &T) -> StoredReply {
+        reply(String::new())
+    }
+    let if_match = IfMatch { tags: Tags::Absent, etag };
+    for (by, expected) in
+        [(&scene.stranger, Code::NotFound), (&scene.owner, Code::ValidationFailed)]
+    {
+        let Caller { context, principal } = by;
+        let key = Some(Idempotency { claim: Err(InvalidKey), render: done });
+        let joined = scene.service.join(context, *principal, &target, key).await;
+        assert_eq!(code(joined), expected);
+        let key = || Some(Idempotency { claim: Err(InvalidKey), render: done });
+        assert_eq!(code(scene.service.leave(context, *principal, &target, key()).await), expected);
+        let archived = scene.service.archive(context, *principal, &target, &if_match, key()).await;
+        assert_eq!(code(archived), expected);
+    }
+    let Caller { context, principal } = &scene.member;
+    let key = Some(Idempotency { claim: Err(InvalidKey), render: done });
+    let forbidden = scene.service.archive(context, *principal, &target, &if_match, key).await;
+    assert_eq!(code(forbidden), Code::Forbidden);
+}
+
 fn key<T>(number: u8, render: fn(&T) -> StoredReply) -> Option<Idempotency<T>> {
-    let claim = KeyClaim { scope: [number; 32], fingerprint: [number; 32] };
+    let claim = Ok(KeyClaim { scope: [number; 32], fingerprint: [number; 32] });
     Some(Idempotency { claim, render })
 }
 

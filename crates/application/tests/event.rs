@@ -6,7 +6,9 @@ use bytes::Bytes;
 use convene_application::community::CommunityService;
 use convene_application::event::EventService;
 use convene_application::kernel::error::{Checked, Code, Failure};
-use convene_application::kernel::idempotency::{Idempotency, KeyClaim, Reply, StoredReply};
+use convene_application::kernel::idempotency::{
+    Idempotency, InvalidKey, KeyClaim, Reply, StoredReply,
+};
 use convene_application::kernel::page::{PageQuery, Travel};
 use convene_application::kernel::precondition::{IfMatch, Tags};
 use convene_domain::community::{
@@ -471,7 +473,7 @@ async fn a_repeated_request_gets_the_first_reply_and_has_no_second_effect() {
     let draft = scene.draft().await;
     let publish = async || {
         let key = Idempotency {
-            claim: KeyClaim { scope: [1; 32], fingerprint: [1; 32] },
+            claim: Ok(KeyClaim { scope: [1; 32], fingerprint: [1; 32] }),
             render: |event: &Event| StoredReply {
                 status: 200,
                 location: None,
@@ -486,6 +488,43 @@ async fn a_repeated_request_gets_the_first_reply_and_has_no_second_effect() {
     let Reply::Replayed(reply) = publish().await else { panic!("the second") };
     assert_eq!(reply.etag.as_deref(), Some("v2"));
     assert_eq!(scene.recorded(&draft).0, ["event.created@1", "event.published@2"]);
+}
+
+#[tokio::test]
+async fn an_invalid_key_is_told_only_to_those_who_may_act() {
+    let scene = Scene::new().await;
+    let draft = scene.draft().await;
+    let invalid = || {
+        let render = |event: &Event| StoredReply {
+            status: 200,
+            location: None,
+            etag: Some(etag(event)),
+            body: Bytes::new(),
+        };
+        Some(Idempotency { claim: Err(InvalidKey), render })
+    };
+    for (by, expected) in
+        [(&scene.stranger, Code::NotFound), (&scene.organizer, Code::ValidationFailed)]
+    {
+        let Caller { context, principal } = by;
+        let published = scene.service.publish(context, *principal, draft.id, invalid()).await;
+        assert_eq!(code(published), expected);
+        let cancelled =
+            scene.service.cancel(context, *principal, draft.id, Ok(None), invalid()).await;
+        assert_eq!(code(cancelled), expected);
+        // The key comes before the condition and before the body.
+        let mistake = Failure::new(Code::MalformedRequest, "The body is no JSON.");
+        let if_match = IfMatch { tags: Tags::Absent, etag };
+        let updated = scene
+            .service
+            .update(context, *principal, draft.id, Err(mistake), &if_match, invalid())
+            .await;
+        assert_eq!(code(updated), expected);
+    }
+    let published = scene.published().await;
+    let Caller { context, principal } = &scene.member;
+    let forbidden = scene.service.cancel(context, *principal, published.id, Ok(None), invalid());
+    assert_eq!(code(forbidden.await), Code::Forbidden);
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ async fn the_checks_come_in_their_order() {
 async fn a_replay_wins_over_a_stale_tag() {
     let scene = Scene::new().await;
     let key = |fingerprint| Idempotency {
-        claim: KeyClaim { scope: [1; 32], fingerprint: [fingerprint; 32] },
+        claim: Ok(KeyClaim { scope: [1; 32], fingerprint: [fingerprint; 32] }),
         render: |user: &User| StoredReply {
             status: 200,
             location: None,

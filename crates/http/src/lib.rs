@@ -10,9 +10,11 @@
 //! checks (400 → 401 → 404 → 403 → idempotency → 428, 412 → 415, 400, 422 of the body → 409) without anybody thinking of it:
 //!
 //! - [`extract::Caller`] stands before [`extract::PathId`], and only these two refuse a request;
-//! - [`extract::Body`], [`extract::List`] and [`extract::IdempotencyKey`] hand over what is wrong as a
-//!   [`Checked`](convene_application::kernel::error::Checked) value, which the use case opens with `?` in its place;
-//! - a use case that takes no body gets nothing to open, so the handler opens it (`input?`).
+//! - [`extract::Body`] and [`extract::List`] hand over what is wrong as a
+//!   [`Checked`](convene_application::kernel::error::Checked) value, which the use case opens with `?` in its place, and
+//!   [`extract::IdempotencyKey`] inside of the claim, which `uow::replay` opens;
+//! - a use case that takes no body gets nothing to open, so the handler opens it (`input?`): all that can be wrong with it
+//!   is that it did not arrive.
 //!
 //! A handler's name is a unit struct to its module (the route macro makes it one), so no handler takes an argument that is
 //! named like another handler.

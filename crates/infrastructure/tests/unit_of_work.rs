@@ -23,7 +23,7 @@ const WRITTEN: [&str; 5] = ["rsvps", "outbox", "audit_pending", "idempotency_key
 
 fn key(number: u8) -> Idempotency<Admission> {
     Idempotency {
-        claim: KeyClaim { scope: [number; 32], fingerprint: [7; 32] },
+        claim: Ok(KeyClaim { scope: [number; 32], fingerprint: [7; 32] }),
         render: |admission| StoredReply {
             status: 201,
             location: None,
@@ -55,7 +55,7 @@ async fn a_command_costs_two_flights_and_prepares_nothing_anew() {
         attend(&service, &scene, *user, Some(key(number as u8))).await.unwrap();
     }
     let (context, principal) = caller(scene.members[0]);
-    service.withdraw(context, principal, scene.event, Ok(()), None).await.unwrap();
+    service.withdraw(context, principal, scene.event, None).await.unwrap();
 
     let _ = tap.take();
     attend(&service, &scene, scene.members[7], None).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_command_costs_two_flights_and_prepares_nothing_anew() {
     attend(&service, &scene, scene.members[8], Some(key(108))).await.unwrap();
     assert_eq!(tap.take(), Count { flights: 2, prepared: 0 }, "with an idempotency key");
     let (context, principal) = caller(scene.members[1]);
-    service.withdraw(context, principal, scene.event, Ok(()), None).await.unwrap();
+    service.withdraw(context, principal, scene.event, None).await.unwrap();
     assert_eq!(tap.take(), Count { flights: 2, prepared: 0 }, "a withdrawal that promotes");
 }
 
@@ -160,13 +160,13 @@ async fn a_failure_at_any_step_leaves_nothing_of_the_change() {
             .await
             .unwrap();
         let (context, principal) = caller(scene.members[0]);
-        let failed = service.withdraw(context, principal, scene.event, Ok(()), Some(key(1))).await;
+        let failed = service.withdraw(context, principal, scene.event, Some(key(1))).await;
         assert_eq!(failed.unwrap_err().code, Code::Internal, "{table}");
         scene.admin.batch_execute(&format!("DROP TRIGGER fail ON {table}")).await.unwrap();
         assert_eq!(state(&scene).await, before, "a failure in {table} left something behind");
     }
     let (context, principal) = caller(scene.members[0]);
-    service.withdraw(context, principal, scene.event, Ok(()), Some(key(1))).await.unwrap();
+    service.withdraw(context, principal, scene.event, Some(key(1))).await.unwrap();
     assert_ne!(state(&scene).await, before);
 }
 
@@ -237,7 +237,7 @@ async fn one_key_sent_fifty_times_has_one_effect() {
     assert!(matches!(again, Reply::Replayed(reply) if reply.body == bodies[0]));
 
     let other_body = Idempotency {
-        claim: KeyClaim { fingerprint: [8; 32], ..key(1).claim },
+        claim: Ok(KeyClaim { scope: [1; 32], fingerprint: [8; 32] }),
         render: key(1).render,
     };
     let mismatch = attend(&services[0], &scene, scene.members[0], Some(other_body)).await;

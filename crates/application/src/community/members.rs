@@ -55,7 +55,7 @@ impl CommunityService {
         let mut tx = self.uow.begin(uow::claims(idempotency)).await?;
         let locked = tx.lock_members(community, &[principal.user]).await?;
         let locked = visible(locked, principal.user)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency)? {
             return Ok(Some(reply));
         }
         locked.community.ensure_writable().map_err(archived)?;
@@ -99,7 +99,7 @@ impl CommunityService {
         let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
         let locked = tx.lock_members(community, &[principal.user]).await?;
         let locked = visible(locked, principal.user)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         locked.community.ensure_writable().map_err(archived)?;
@@ -171,7 +171,7 @@ impl CommunityService {
         let locked = tx.lock_members(community, &[principal.user, user]).await?;
         let locked = visible(locked, principal.user)?;
         let (person, membership) = appointee(&locked, principal.user, user, &role)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         let role = Role::from(role?);

@@ -52,7 +52,7 @@ impl CommunityService {
         let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
         let slug = input.as_ref().ok().map(|new| &new.slug);
         let holder = tx.slug_holder(slug).await?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         let input = input?;
@@ -138,7 +138,7 @@ impl CommunityService {
         let locked = tx.lock_community(community, principal.user, new_slug).await?;
         let LockedCommunity { seen, slug_holder } = visible(locked)?;
         seen.standing().standing().require(Action::UpdateCommunity)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         let current = seen.community;
@@ -180,7 +180,7 @@ impl CommunityService {
         let locked = tx.lock_community(community, principal.user, None).await?;
         let LockedCommunity { seen, .. } = visible(locked)?;
         seen.standing().standing().require(Action::ArchiveCommunity)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         if_match.check(&seen.community)?;

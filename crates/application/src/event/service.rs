@@ -63,7 +63,7 @@ impl EventService {
         let community =
             held.filter(CommunityStanding::is_visible).ok_or_else(Failure::not_found)?;
         community.standing().require(Action::CreateEvent)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         let now = self.env.now();
@@ -126,7 +126,7 @@ impl EventService {
     ) -> Result<Reply<Event>, Failure> {
         let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
         let locked = managed(tx.lock_event(event, principal.user).await?)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         let current = &locked.seen.event;
@@ -158,7 +158,7 @@ impl EventService {
     ) -> Result<Reply<Event>, Failure> {
         let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
         let locked = managed(tx.lock_event(event, principal.user).await?)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         locked.seen.community.ensure_writable()?;
@@ -190,7 +190,7 @@ impl EventService {
     ) -> Result<Reply<Event>, Failure> {
         let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
         let locked = managed(tx.lock_event(event, principal.user).await?)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         let reason = reason?;

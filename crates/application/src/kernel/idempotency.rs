@@ -18,6 +18,19 @@ pub struct KeyClaim {
     pub fingerprint: [u8; 32],
 }
 
+/// The key itself is no good. Told in its place among the checks: to those who may see and change the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidKey;
+
+impl From<InvalidKey> for Failure {
+    fn from(_: InvalidKey) -> Self {
+        Self::new(
+            Code::ValidationFailed,
+            "The Idempotency-Key must have 1–255 visible ASCII characters.",
+        )
+    }
+}
+
 /// What became of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
@@ -47,8 +60,8 @@ pub struct StoredReply {
 /// An idempotency key with the way to turn this use case's outcome into a reply; only the HTTP layer knows bytes.
 #[derive(Debug)]
 pub struct Idempotency<T> {
-    /// The key.
-    pub claim: KeyClaim,
+    /// The key, which [`uow::replay`](super::uow::replay) opens in its place.
+    pub claim: Result<KeyClaim, InvalidKey>,
     /// How the outcome looks as a reply.
     pub render: fn(&T) -> StoredReply,
 }

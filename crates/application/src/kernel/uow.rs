@@ -75,8 +75,8 @@ pub struct Staged {
 impl Staged {
     /// Stages the reply of a use case under its key, if it has one.
     pub fn reply<T>(&mut self, idempotency: Option<&Idempotency<T>>, outcome: &T) {
-        if let Some(idempotency) = idempotency {
-            self.replies.push((idempotency.claim.scope, (idempotency.render)(outcome)));
+        if let Some(Idempotency { claim: Ok(claim), render }) = idempotency {
+            self.replies.push((claim.scope, render(outcome)));
         }
     }
 
@@ -117,14 +117,21 @@ pub struct AuditEntry {
 /// The claims of a use case with an optional key.
 #[must_use]
 pub fn claims<T>(idempotency: Option<&Idempotency<T>>) -> Vec<KeyClaim> {
-    idempotency.map(|idempotency| idempotency.claim.clone()).into_iter().collect()
+    idempotency.and_then(|idempotency| idempotency.claim.clone().ok()).into_iter().collect()
 }
 
-/// Answers a use case whose key was used before; `None` means: go on. To be asked after the first read.
+/// Answers a use case whose key was used before; `None` means: go on. To be asked after the first read, when it is known
+/// that the caller may see and change the target.
 ///
 /// # Errors
-/// 409 while in flight, 422 for another body.
-pub fn replay<T, X: Tx + ?Sized>(tx: &mut X) -> Result<Option<Reply<T>>, Failure> {
+/// 409 while in flight, 422 for another body or an invalid key.
+pub fn replay<T, X: Tx + ?Sized>(
+    tx: &mut X,
+    idempotency: Option<&Idempotency<T>>,
+) -> Result<Option<Reply<T>>, Failure> {
+    if let Some(Idempotency { claim: Err(invalid), .. }) = idempotency {
+        return Err((*invalid).into());
+    }
     match tx.claimed().pop() {
         None => Ok(None),
         Some(claimed) => Ok(claimed.proceed()?.map(Reply::Replayed)),

@@ -17,11 +17,11 @@ use crate::kernel::authz::{Action, Standing};
 use crate::kernel::context::{Principal, RequestContext};
 use crate::kernel::env::Env;
 use crate::kernel::error::{Checked, Code, Failure};
-use crate::kernel::idempotency::{Claimed, Idempotency, Reply};
+use crate::kernel::idempotency::{Claimed, Idempotency, InvalidKey, Reply};
 use crate::kernel::jobs::{Fence, NewJob};
 use crate::kernel::page::{Page, PageQuery};
 use crate::kernel::store::StoreError;
-use crate::kernel::uow::{Staged, Uow};
+use crate::kernel::uow::{self, Staged, Uow};
 
 /// How often a batch that met a concurrent transaction is tried.
 const TRIES: u32 = 3;
@@ -82,7 +82,14 @@ impl RsvpService {
     ) -> Answer {
         let party = match party {
             Ok(party) => party,
-            Err(mistake) => return Err(self.refuse_input(event, principal.user, mistake).await),
+            Err(mistake) => {
+                // The key comes before the body.
+                let mistake = match idempotency.map(|key| key.claim) {
+                    Some(Err(invalid)) => invalid.into(),
+                    _ => mistake,
+                };
+                return Err(self.refuse_input(event, principal.user, mistake).await);
+            }
         };
         let new_id = self.desk.env.id(self.desk.env.now());
         let ask = Ask::Attend { party, new_id };
@@ -92,21 +99,14 @@ impl RsvpService {
     /// Comes no more. Withdrawing what is withdrawn changes nothing.
     ///
     /// # Errors
-    /// `not_found`, the input's own mistakes, `community_archived`, `rsvp_closed` once the event has ended, `overloaded`.
+    /// `not_found`, `community_archived`, `rsvp_closed` once the event has ended, `overloaded`.
     pub async fn withdraw(
         &self,
         context: RequestContext,
         principal: Principal,
         event: EventId,
-        input: Checked<()>,
         idempotency: Option<Idempotency<Admission>>,
     ) -> Answer {
-        if let Err(mistake) = input {
-            return Err(match self.visible(event, principal.user).await {
-                Ok(_) => mistake,
-                Err(failure) => failure,
-            });
-        }
         let wish = Wish { context, principal, ask: Ask::Withdraw, idempotency };
         self.lanes.submit(event, wish).await
     }
@@ -215,7 +215,7 @@ impl Desk {
         wishes: &[Wish],
     ) -> Result<Vec<Answer>, StoreError> {
         let claims: Vec<_> =
-            wishes.iter().flat_map(|wish| &wish.idempotency).map(|key| key.claim.clone()).collect();
+            wishes.iter().flat_map(|wish| uow::claims(wish.idempotency.as_ref())).collect();
         let users: Vec<UserId> = wishes.iter().map(|wish| wish.principal.user).collect();
         let mut tx = self.uow.begin(claims).await?;
         let opened = tx.open(event, &users, 0).await?;
@@ -229,7 +229,11 @@ impl Desk {
         let mut line = line(event, opened);
         let mut answers = Vec::with_capacity(wishes.len());
         for (wish, standing) in wishes.iter().zip(standings) {
-            let claim = wish.idempotency.as_ref().and_then(|_| claimed.next());
+            let claim = match &wish.idempotency {
+                None => Ok(None),
+                Some(Idempotency { claim: Ok(_), .. }) => Ok(claimed.next()),
+                Some(Idempotency { claim: Err(invalid), .. }) => Err(*invalid),
+            };
             let before = line.facts().len();
             let answer = settle(&mut line, wish, &facts, standing, claim, now);
             if let Ok(Reply::Fresh(admission)) = &answer {
@@ -340,7 +344,7 @@ fn settle(
     wish: &Wish,
     facts: &EventFacts,
     standing: Standing,
-    claim: Option<Claimed>,
+    claim: Result<Option<Claimed>, InvalidKey>,
     now: Timestamp,
 ) -> Answer {
     if !facts.is_visible_to(standing) {
@@ -350,7 +354,7 @@ fn settle(
     if !member && matches!(wish.ask, Ask::Attend { .. }) {
         return Err(refusal(Refusal::MembershipRequired));
     }
-    if let Some(reply) = claim.map_or(Ok(None), Claimed::proceed)? {
+    if let Some(reply) = claim?.map_or(Ok(None), Claimed::proceed)? {
         return Ok(Reply::Replayed(reply));
     }
     let request = Request { user: wish.principal.user, member, ask: wish.ask };

@@ -51,7 +51,7 @@ impl UserService {
     ) -> Result<Reply<User>, Failure> {
         let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
         let mut user = tx.lock_user(principal.user).await?.ok_or_else(Failure::not_found)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         if_match.check(&user)?;

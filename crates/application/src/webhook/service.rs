@@ -78,7 +78,7 @@ impl WebhookService {
         if idempotency.is_some() {
             tx.open().await?;
         }
-        if let Some(reply) = self.replay_created(&mut *tx)? {
+        if let Some(reply) = self.replay_created(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         let input = input?.check(&*self.policy)?;
@@ -147,7 +147,7 @@ impl WebhookService {
         let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
         let locked = tx.lock_endpoint(community.id, webhook).await?;
         let current = locked.ok_or_else(Failure::not_found)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         if_match.check(&current)?;
@@ -173,15 +173,13 @@ impl WebhookService {
     /// Deletes an endpoint, and by a job what was to be sent to it.
     ///
     /// # Errors
-    /// `not_found`, `forbidden`, `precondition_required`, `precondition_failed`, mistakes of the request,
-    /// `community_archived`.
+    /// `not_found`, `forbidden`, `precondition_required`, `precondition_failed`, `community_archived`.
     pub async fn delete(
         &self,
         context: &RequestContext,
         principal: Principal,
         community: &CommunityRef,
         webhook: WebhookId,
-        input: Checked<()>,
         if_match: &IfMatch<Endpoint>,
         idempotency: Option<Idempotency<()>>,
     ) -> Result<Reply<()>, Failure> {
@@ -189,12 +187,11 @@ impl WebhookService {
         let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
         let locked = tx.lock_endpoint(community.id, webhook).await?;
         // A deleted endpoint is absent to everybody but to the request that deleted it.
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         let current = locked.ok_or_else(Failure::not_found)?;
         if_match.check(&current)?;
-        input?;
         community.ensure_writable()?;
 
         tx.delete_endpoint(webhook);
@@ -235,7 +232,7 @@ impl WebhookService {
     /// and one that is on its way stays as it is. Nothing is sent while the endpoint is disabled.
     ///
     /// # Errors
-    /// `not_found`, `forbidden`, mistakes of the request, `community_archived`.
+    /// `not_found`, `forbidden`, `community_archived`.
     pub async fn resend(
         &self,
         context: &RequestContext,
@@ -243,17 +240,15 @@ impl WebhookService {
         community: &CommunityRef,
         webhook: WebhookId,
         delivery: DeliveryId,
-        input: Checked<()>,
         idempotency: Option<Idempotency<DeliveryView>>,
     ) -> Result<Reply<DeliveryView>, Failure> {
         let community = self.managed(principal, community).await?;
         let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
         let locked = tx.lock_delivery(community.id, webhook, delivery).await?;
         let mut view = locked.ok_or_else(Failure::not_found)?;
-        if let Some(reply) = uow::replay(&mut *tx)? {
+        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
-        input?;
         community.ensure_writable()?;
 
         if !view.in_flight {
@@ -285,8 +280,9 @@ impl WebhookService {
     fn replay_created(
         &self,
         tx: &mut dyn WebhookTx,
+        idempotency: Option<&Idempotency<CreatedEndpoint>>,
     ) -> Result<Option<Reply<CreatedEndpoint>>, Failure> {
-        let reply = match uow::replay(tx)? {
+        let reply = match uow::replay(tx, idempotency)? {
             Some(Reply::Replayed(sealed)) => secret::open_reply(&*self.sealer, sealed),
             other => return Ok(other),
         };

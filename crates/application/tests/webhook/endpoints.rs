@@ -45,7 +45,7 @@ async fn answers(
         (
             "resend",
             service
-                .resend(context, *principal, &target, webhook, delivery, Ok(()), None)
+                .resend(context, *principal, &target, webhook, delivery, None)
                 .await
                 .map_err(failed)
                 .err(),
@@ -53,7 +53,7 @@ async fn answers(
         (
             "delete",
             service
-                .delete(context, *principal, &target, webhook, Ok(()), &if_match, None)
+                .delete(context, *principal, &target, webhook, &if_match, None)
                 .await
                 .map_err(failed)
                 .err(),
@@ -125,8 +125,7 @@ async fn an_endpoint_of_another_community_does_not_exist() {
     for (webhook, delivery) in
         [(absent, delivery), (endpoint.id, DeliveryId::from_uuid(Uuid::from_u128(99)))]
     {
-        let resent =
-            service.resend(context, *principal, &target, webhook, delivery, Ok(()), None).await;
+        let resent = service.resend(context, *principal, &target, webhook, delivery, None).await;
         assert_eq!(code(resent), Code::NotFound);
     }
     let slug = CommunityRef::Slug(Slug::new("rust-berlin").unwrap());
@@ -236,10 +235,8 @@ async fn a_change_needs_the_present_tag() {
     assert_eq!(audit.changed["fields"], serde_json::json!(["event_types", "description"]));
 
     let if_match = IfMatch { tags: stale(), etag };
-    let deleted = scene
-        .service
-        .delete(context, *principal, &target, endpoint.id, Ok(()), &if_match, None)
-        .await;
+    let deleted =
+        scene.service.delete(context, *principal, &target, endpoint.id, &if_match, None).await;
     assert_eq!(code(deleted), Code::PreconditionFailed);
 }
 
@@ -251,10 +248,7 @@ async fn deleting_is_final_and_answers_the_same_when_it_is_sent_again() {
     let (Caller { context, principal }, target) = (&scene.owner, scene.target());
     let delete = async |number| {
         let (if_match, key) = (any(), Some(key(number, |()| bytes(204, ""))));
-        scene
-            .service
-            .delete(context, *principal, &target, endpoint.id, Ok(()), &if_match, key)
-            .await
+        scene.service.delete(context, *principal, &target, endpoint.id, &if_match, key).await
     };
     fresh(delete(1).await.unwrap());
     assert!(matches!(delete(1).await, Ok(Reply::Replayed(reply)) if reply.status == 204));

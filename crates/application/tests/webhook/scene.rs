@@ -176,10 +176,8 @@ impl Scene {
     pub(crate) async fn resend(&self, webhook: WebhookId, delivery: DeliveryId) -> DeliveryView {
         let Caller { context, principal } = &self.owner;
         let target = self.target();
-        let reply = self
-            .service
-            .resend(context, *principal, &target, webhook, delivery, Ok(()), None)
-            .await;
+        let reply =
+            self.service.resend(context, *principal, &target, webhook, delivery, None).await;
         fresh(reply.unwrap())
     }
 
@@ -276,7 +274,7 @@ pub(crate) fn input(event_types: &[&str]) -> EndpointInput {
 }
 
 pub(crate) fn key<T>(number: u8, render: fn(&T) -> StoredReply) -> Idempotency<T> {
-    Idempotency { claim: KeyClaim { scope: [number; 32], fingerprint: [7; 32] }, render }
+    Idempotency { claim: Ok(KeyClaim { scope: [number; 32], fingerprint: [7; 32] }), render }
 }
 
 pub(crate) fn bytes(status: u16, body: impl Into<Bytes>) -> StoredReply {

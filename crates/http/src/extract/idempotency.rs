@@ -6,8 +6,8 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use aws_lc_rs::digest;
-use convene_application::kernel::error::{Checked, Code, Failure};
-use convene_application::kernel::idempotency::{Idempotency, KeyClaim, StoredReply};
+use convene_application::kernel::error::Checked;
+use convene_application::kernel::idempotency::{Idempotency, InvalidKey, KeyClaim, StoredReply};
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{ObjectBuilder, Type};
@@ -21,28 +21,25 @@ const MAX_LENGTH: usize = 255;
 /// The `Idempotency-Key` header of a change, which any change may have. It counts for the caller, the method and the
 /// path; anonymous calls have no use for it.
 #[derive(Debug)]
-pub struct IdempotencyKey(Checked<Option<[u8; 32]>>);
+pub struct IdempotencyKey(Result<Option<[u8; 32]>, InvalidKey>);
 
 impl IdempotencyKey {
     /// Ties the key to the body that came with it. Returns the claim for the use case, with the way to render its
-    /// outcome, and the body's input, which is an error if the key is not valid.
+    /// outcome, and the body's input. What is wrong with the key is told by the use case, in its place.
     pub fn claim<B: Received, T>(
         self,
         body: B,
         render: fn(&T) -> StoredReply,
     ) -> (Option<Idempotency<T>>, Checked<B::Input>) {
         let fingerprint = body.fingerprint();
-        let input = body.into_input();
-        match self.0 {
-            Err(failure) => (None, Err(failure)),
-            Ok(scope) => {
-                // A body that did not arrive has no fingerprint, and its input is an error: nothing will be done.
-                let claim = scope
-                    .zip(fingerprint)
-                    .map(|(scope, fingerprint)| KeyClaim { scope, fingerprint });
-                (claim.map(|claim| Idempotency { claim, render }), input)
-            }
-        }
+        // A body that did not arrive has no fingerprint, and its input is an error: nothing will be done.
+        let claim = match self.0 {
+            Ok(scope) => scope
+                .zip(fingerprint)
+                .map(|(scope, fingerprint)| Ok(KeyClaim { scope, fingerprint })),
+            Err(invalid) => Some(Err(invalid)),
+        };
+        (claim.map(|claim| Idempotency { claim, render }), body.into_input())
     }
 }
 
@@ -55,14 +52,11 @@ impl FromRequest for IdempotencyKey {
     }
 }
 
-fn scope(request: &HttpRequest) -> Checked<Option<[u8; 32]>> {
+fn scope(request: &HttpRequest) -> Result<Option<[u8; 32]>, InvalidKey> {
     let Some(value) = request.headers().get(NAME) else { return Ok(None) };
     let key = value.as_bytes();
     if key.is_empty() || key.len() > MAX_LENGTH || !key.iter().all(u8::is_ascii_graphic) {
-        return Err(Failure::new(
-            Code::ValidationFailed,
-            "The Idempotency-Key must have 1–255 visible ASCII characters.",
-        ));
+        return Err(InvalidKey);
     }
     let Authentication::Known(principal) = authentication(request) else { return Ok(None) };
     let mut context = digest::Context::new(&digest::SHA256);

@@ -73,7 +73,8 @@ pub(super) async fn delete_mine(
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let (idempotency, input) = key.claim(body, render);
-    let withdraw = async move { rsvps.withdraw(context, caller, event, input, idempotency).await };
+    input?;
+    let withdraw = async move { rsvps.withdraw(context, caller, event, idempotency).await };
     Ok(reply::answer(http.run(withdraw).await?, render))
 }
 

@@ -98,6 +98,7 @@ impl NoteService {
         idempotency: Option<&Idempotency<Note>>,
     ) -> Result<Option<Reply<Note>>, Failure> {
         let Some(Idempotency { claim, .. }) = idempotency else { return Ok(None) };
+        let claim = claim.as_ref().map_err(|invalid| *invalid)?;
         let claimed = match self.replies.lock().unwrap().get(&claim.scope) {
             None => Claimed::First,
             Some((fingerprint, reply)) if *fingerprint == claim.fingerprint => {
@@ -109,7 +110,7 @@ impl NoteService {
     }
 
     fn commit(&self, note: Note, idempotency: Option<Idempotency<Note>>) -> Reply<Note> {
-        if let Some(Idempotency { claim, render }) = idempotency {
+        if let Some(Idempotency { claim: Ok(claim), render }) = idempotency {
             self.replies.lock().unwrap().insert(claim.scope, (claim.fingerprint, render(&note)));
         }
         self.effects.fetch_add(1, std::sync::atomic::Ordering::SeqCst);

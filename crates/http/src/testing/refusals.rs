@@ -145,6 +145,17 @@ async fn the_order_of_checks() {
     assert_problem(&send(&http, &notes, absent).await, 404, "not_found");
     let forbidden = as_user(bad_body(patch(&own)), 2).insert_header(("idempotency-key", ""));
     assert_problem(&send(&http, &notes, forbidden).await, 403, "forbidden");
+    // Without a body to hold it back, the key has the same place.
+    let publish = |path: &str, user| {
+        let request = TestRequest::post().uri(&format!("{path}/publish"));
+        as_user(request.insert_header(("idempotency-key", "")), user)
+    };
+    let absent = publish("/v1/notes/17", 1);
+    assert_problem(&send(&http, &notes, absent).await, 404, "not_found");
+    assert_problem(&send(&http, &notes, publish(&own, 2)).await, 403, "forbidden");
+    assert_problem(&send(&http, &notes, publish(&own, 1)).await, 422, "validation_failed");
+    let unnamed = as_user(bad_body(patch(&own)), 1).insert_header(("idempotency-key", ""));
+    assert_problem(&send(&http, &notes, unnamed).await, 422, "validation_failed");
     let unconditional = as_user(bad_body(patch(&own)), 1);
     assert_problem(&send(&http, &notes, unconditional).await, 428, "precondition_required");
     let stale = as_user(bad_body(patch(&own)), 1).insert_header(("if-match", "\"stale\""));

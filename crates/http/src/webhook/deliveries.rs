@@ -64,8 +64,9 @@ pub(super) async fn resend(
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let (idempotency, input) = key.claim(body, render);
+    input?;
     let resend = async move {
-        webhooks.resend(&context, caller, &community, webhook, delivery, input, idempotency).await
+        webhooks.resend(&context, caller, &community, webhook, delivery, idempotency).await
     };
     Ok(reply::answer(http.run(resend).await?, render))
 }

@@ -159,9 +159,10 @@ pub(super) async fn delete(
         reply::no_content()
     }
     let (idempotency, input) = key.claim(body, render);
+    input?;
     let if_match = if_match.on(tag);
     let delete = async move {
-        webhooks.delete(&context, caller, &community, webhook, input, &if_match, idempotency).await
+        webhooks.delete(&context, caller, &community, webhook, &if_match, idempotency).await
     };
     Ok(reply::answer(http.run(delete).await?, render))
 }
