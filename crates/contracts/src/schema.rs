@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::{CloudEvent, EventPayload, WebhookBody, envelope::routing_key, rsvp::RsvpConfirmed};
+use crate::{
+    CloudEvent, EVENT_TYPES, EventPayload, WebhookBody, envelope::routing_key, rsvp::RsvpConfirmed,
+};
 
 /// The name of the document that describes the envelope, [`envelope`].
 pub const ENVELOPE: &str = "envelope.v1";
@@ -128,6 +130,16 @@ pub fn envelope(base: &SchemaBase) -> Value {
 pub fn webhook_body(base: &SchemaBase) -> Value {
     let event = CloudEvent::<RsvpConfirmed>::example(base);
     document::<WebhookBody>(base.url(WEBHOOK_BODY), &json!(WebhookBody::from(&event)))
+}
+
+/// Every schema document, by its name: the envelope, the webhook's body, and each version of each
+/// payload.
+#[must_use]
+pub fn documents(base: &SchemaBase) -> Vec<(String, Value)> {
+    let mut documents =
+        vec![(ENVELOPE.to_owned(), envelope(base)), (WEBHOOK_BODY.to_owned(), webhook_body(base))];
+    documents.extend(EVENT_TYPES.iter().map(|known| (known.routing_key(), known.schema(base))));
+    documents
 }
 
 /// The schema of the payload `P`, under the URL that its events name as their `dataschema`.

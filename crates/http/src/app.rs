@@ -14,7 +14,7 @@ use utoipa_actix_web::AppExt as _;
 use crate::openapi::{self, Document, RouteInfo};
 use crate::problem::Problem;
 use crate::state::Http;
-use crate::{Routes, Services, dev_mail, docs, middleware, module_routes, operations};
+use crate::{Routes, Services, dev_mail, docs, middleware, module_routes, operations, schemas};
 
 /// Something that registers handlers. Boxed, so that the type of an application does not depend on what it borrows.
 type Registration<'a> = Box<dyn FnOnce(&mut Routes<'_>) + 'a>;
@@ -81,6 +81,7 @@ fn platform_routes(routes: &mut Routes<'_>, with_metrics: bool) {
     operations::routes(routes, with_metrics);
     operations::keys(routes);
     docs::routes(routes);
+    schemas::routes(routes);
 }
 
 /// An application with the given routes beside those of the platform.

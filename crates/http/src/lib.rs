@@ -266,6 +266,7 @@ mod docs;
 mod middleware;
 mod openapi;
 mod operations;
+mod schemas;
 mod state;
 mod trace;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use convene_contracts::SchemaBase;
 pub use ipnet::IpNet;
 
 /// The settings of the API.
@@ -20,6 +21,8 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// What bodies are allowed to be.
     pub body: BodyLimits,
+    /// Where the schemas of events are published.
+    pub schemas: SchemaBase,
 }
 
 /// What a request's body is allowed to be, in size and in time.
@@ -55,6 +58,7 @@ impl Default for Settings {
             serve_metrics: true,
             max_in_flight: 2_048,
             body: BodyLimits::default(),
+            schemas: SchemaBase::default(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What all handlers share: settings, ports, the main runtime, and whether the process is going down.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use convene_application::kernel::error::Failure;
 use tokio::runtime::Handle;
@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 
 use crate::ports::Ports;
 use crate::problem::Problem;
+use crate::schemas::EventDocuments;
 use crate::settings::Settings;
 
 /// What all handlers share. One per process.
@@ -21,6 +22,7 @@ pub struct Http {
     tasks: TaskTracker,
     draining: AtomicBool,
     in_flight: AtomicUsize,
+    event_documents: OnceLock<EventDocuments>,
 }
 
 impl std::fmt::Debug for Http {
@@ -41,6 +43,7 @@ impl Http {
             tasks: TaskTracker::new(),
             draining: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
+            event_documents: OnceLock::new(),
         })
     }
 
@@ -78,6 +81,11 @@ impl Http {
     pub async fn finish(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// What consumers of events read, made when the first of them asks.
+    pub(crate) fn event_documents(&self) -> &EventDocuments {
+        self.event_documents.get_or_init(|| EventDocuments::of(&self.settings.schemas))
     }
 
     /// Takes a place among the requests in flight, unless all are taken.

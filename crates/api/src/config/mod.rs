@@ -216,7 +216,7 @@ pub struct Secrets {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Events {
-    /// Where their schemas are published.
+    /// Where their schemas are published; empty means by the API itself.
     pub schema_base: String,
 }
 
@@ -261,5 +261,12 @@ impl Config {
         } else {
             self.http.public_url.trim_end_matches('/').to_owned()
         }
+    }
+
+    /// Where the schemas of events are published: with the API, unless another place is named.
+    #[must_use]
+    pub fn schema_base(&self) -> String {
+        let named = &self.events.schema_base;
+        if named.is_empty() { self.public_url() } else { named.clone() }
     }
 }

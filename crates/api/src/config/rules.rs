@@ -107,7 +107,7 @@ fn urls(profile: Profile, config: &Config) -> Vec<Mistake> {
     scheme("mail.smtp_url", config.mail.smtp_url.expose_secret(), &["smtp", "smtps"], true);
     scheme("http.public_url", &config.http.public_url, &["http", "https"], true);
     scheme("telemetry.otlp_endpoint", &config.telemetry.otlp_endpoint, &["http", "https"], true);
-    scheme("events.schema_base", &config.events.schema_base, &["http", "https"], false);
+    scheme("events.schema_base", &config.events.schema_base, &["http", "https"], true);
     if !config.http.metrics_bind.is_empty()
         && config.http.metrics_bind.parse::<std::net::SocketAddr>().is_err()
     {

@@ -29,6 +29,7 @@ pub(super) fn http(platform: &Platform, auth: &auth::Auth, metrics: MetricsText)
             min_rate: u32::try_from(config.http.body_min_rate).unwrap_or(u32::MAX),
             ..BodyLimits::default()
         },
+        schemas: platform.env.schemas.clone(),
     };
     let ports = Ports {
         authenticate: auth.authenticator.clone(),

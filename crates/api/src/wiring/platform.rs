@@ -70,7 +70,7 @@ impl Platform {
             config.secrets.previous_envelope_keys.iter().map(key).collect::<Result<_, _>>()?;
         let (mailer, mailbox) = mail(profile, &config, &clock)?;
         Ok(Self {
-            env: Env { clock, random, schemas: SchemaBase::new(&config.events.schema_base) },
+            env: Env { clock, random, schemas: SchemaBase::new(config.schema_base()) },
             store,
             jobs,
             sinks,

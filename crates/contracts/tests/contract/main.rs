@@ -24,13 +24,7 @@ const HOW_TO_UPDATE: &str = "run `UPDATE_CONTRACTS=1 cargo test -p convene-contr
 
 /// Every schema document, by name.
 fn documents() -> Vec<(String, Value)> {
-    let base = SchemaBase::default();
-    let mut documents = vec![
-        (schema::ENVELOPE.to_owned(), schema::envelope(&base)),
-        (schema::WEBHOOK_BODY.to_owned(), schema::webhook_body(&base)),
-    ];
-    documents.extend(EVENT_TYPES.iter().map(|known| (known.routing_key(), known.schema(&base))));
-    documents
+    schema::documents(&SchemaBase::default())
 }
 
 fn folder(name: &str) -> PathBuf {

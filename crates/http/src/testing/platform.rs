@@ -7,6 +7,7 @@ use actix_web::http::Method;
 use actix_web::test::{TestRequest, init_service};
 use async_trait::async_trait;
 use convene_application::kernel::store::Source;
+use convene_contracts::{EVENT_TYPES, SchemaBase};
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
@@ -97,6 +98,29 @@ async fn the_documentation_works_without_a_network() {
     assert_eq!(ask(get("/docs/problems/nonsense")).await.code(), "not_found");
     assert_eq!(ask(get("/docs/problems")).await.status.as_u16(), 200);
     assert_eq!(ask(get("/.well-known/jwks.json")).await.json()["keys"], serde_json::json!([]));
+}
+
+#[actix_web::test]
+async fn consumers_of_events_find_what_they_read() {
+    let base = SchemaBase::new("https://convene.example");
+    let http =
+        Http::new(Settings { schemas: base.clone(), ..settings() }, ports(), Handle::current());
+    let asyncapi = ask_of(&http, get("/asyncapi.json")).await;
+    assert_eq!(asyncapi.header("content-type"), Some("application/json"));
+    assert_eq!(asyncapi.json()["asyncapi"], "3.0.0");
+    for event_type in EVENT_TYPES.iter() {
+        let example = event_type.example(&base);
+        let dataschema = example["dataschema"].as_str().unwrap();
+        let path = dataschema.strip_prefix("https://convene.example").unwrap();
+        let schema = ask_of(&http, get(path)).await;
+        assert_eq!(schema.status.as_u16(), 200, "{path}");
+        assert_eq!(schema.header("content-type"), Some("application/schema+json"));
+        assert_eq!(schema.json()["$id"], dataschema);
+    }
+    assert_eq!(ask_of(&http, get("/schemas/envelope.v1.json")).await.status.as_u16(), 200);
+    for absent in ["/schemas/rsvp.confirmed.v999.json", "/schemas/rsvp.confirmed.v1", "/schemas"] {
+        assert_eq!(ask_of(&http, get(absent)).await.code(), "not_found", "{absent}");
+    }
 }
 
 #[actix_web::test]
