@@ -4,7 +4,7 @@ mod schedule;
 mod status;
 mod window;
 
-pub use schedule::{Edge, Fold, LocalTime, Plan, Schedule, ScheduleError};
+pub use schedule::{Edge, Fold, LocalTime, Plan, Schedule, ScheduleError, has_a_date};
 pub use status::{InvalidTransition, Status};
 pub use window::{EmptyWindow, RsvpWindow};
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::AmbiguousOffset;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use crate::text::TextError;
 use crate::zone::TimeZoneName;
@@ -136,7 +136,7 @@ pub enum ScheduleError {
     /// Clocks are set back over this time, and no choice was made.
     #[error("occurs twice in the time zone, whose clocks are set back over it; choose with fold")]
     Ambiguous(Edge),
-    /// Beyond the year 9999 in UTC.
+    /// Before the year 1 or beyond the year 9999 in UTC.
     #[error("is out of range")]
     OutOfRange(Edge),
     /// The end is not after the start.
@@ -195,7 +195,14 @@ fn instant(plan: &Plan, local: LocalTime, edge: Edge) -> Result<Timestamp, Sched
         (AmbiguousOffset::Fold { .. }, Some(Fold::Earlier)) => candidates.earlier(),
         (AmbiguousOffset::Fold { .. }, Some(Fold::Later)) => candidates.later(),
     };
-    instant.map_err(|_| ScheduleError::OutOfRange(edge))
+    instant.ok().filter(|instant| has_a_date(*instant)).ok_or(ScheduleError::OutOfRange(edge))
+}
+
+/// Whether an instant lies in the years 1 to 9999 in UTC, which every calendar, store and client can write (RFC 3339 has
+/// four digits for the year). The zone's offset can lead out of them.
+#[must_use]
+pub fn has_a_date(instant: Timestamp) -> bool {
+    (1..=9_999).contains(&instant.to_zoned(TimeZone::UTC).year())
 }
 
 #[cfg(test)]
@@ -286,6 +293,18 @@ mod tests {
         assert!(
             matches!(instants(late), Err(errors) if errors.contains(&ScheduleError::OutOfRange(Edge::End)))
         );
+    }
+
+    #[test]
+    fn a_zone_cannot_lead_out_of_the_years_with_a_date() {
+        let early =
+            |starts: &str, zone: &str| instants(plan(starts, "0001-06-01T00:00", zone, None));
+        let refused = Err(vec![ScheduleError::OutOfRange(Edge::Start)]);
+        assert_eq!(early("0000-01-01T00:30", "Asia/Kathmandu"), refused, "the year -1 in UTC");
+        assert_eq!(early("0000-06-01T00:00", "UTC"), refused);
+        assert_eq!(early("0001-01-01T00:30", "Asia/Kathmandu"), refused, "the year 0 in UTC");
+        assert!(early("0001-01-01T00:30", "UTC").is_ok());
+        assert!(early("0001-01-01T12:00", "Asia/Kathmandu").is_ok());
     }
 
     proptest! {

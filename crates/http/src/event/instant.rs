@@ -1,5 +1,6 @@
 //! Instants that clients send.
 
+use convene_domain::event::has_a_date;
 use jiff::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -17,9 +18,8 @@ impl Instant {
         // Rounded down, not towards 1970.
         let micros = instant.as_nanosecond().div_euclid(1_000);
         let cut = Timestamp::from_microsecond(i64::try_from(micros).ok()?).ok()?;
-        // An offset can lead out of the years that have four digits.
-        let year = cut.to_zoned(jiff::tz::TimeZone::UTC).year();
-        (0..=9_999).contains(&year).then_some(Self(cut))
+        // An offset can lead out of the years that have a date.
+        has_a_date(cut).then_some(Self(cut))
     }
 }
 
@@ -101,6 +101,8 @@ mod tests {
             "2027-04-01T08:00:00+02:00[Europe/Berlin]",
             "-009000-04-01T08:00:00Z",
             "0000-01-01T00:00:00+01:00",
+            "0000-06-01T00:00:00Z",
+            "0001-01-01T00:00:00+01:00",
             "2027-02-30T08:00:00Z",
             "2027-04-01T25:00:00Z",
             "2027-04-01T08:00:00Z\0",
