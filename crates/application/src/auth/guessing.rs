@@ -15,6 +15,10 @@ use crate::kernel::store::StoreError;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// Failed logins that are audited, for each account and each client.
+const REFUSALS_PER_ACCOUNT: Quota = Quota::new(10, HOUR, 10);
+const REFUSALS_PER_CLIENT: Quota = Quota::new(100, HOUR, 100);
+
 /// How often somebody may try. The defaults of logins are those of matrix-authentication-service and, for consecutive
 /// failures, of NIST SP 800-63B-4 §3.2.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +77,6 @@ impl Guard {
         account: &AccountKey,
     ) -> Result<(), Failure> {
         let Some(limits) = &self.limits else { return Ok(()) };
-        let account = hex(account);
         if let Some(client) = client.map(network) {
             let failures = failures_key(client);
             admitted(self.limiter.peek(&failures, limits.login_failures_per_client).await)?;
@@ -111,6 +114,22 @@ impl Guard {
         }
     }
 
+    /// Whether the audit log has room for one more failed login of this account and this client. Always bounded, with or
+    /// without limits on guessing: whoever tries addresses without end must not fill the log.
+    pub(super) async fn admit_refusal(&self, client: Option<IpAddr>, account: &AccountKey) -> bool {
+        let mut keys = vec![(format!("audit:login:{account}"), REFUSALS_PER_ACCOUNT)];
+        keys.extend(
+            client.map(|client| (format!("audit:login:{}", network(client)), REFUSALS_PER_CLIENT)),
+        );
+        for (key, quota) in keys {
+            if self.limiter.spend(&key, quota).await != Verdict::Allowed {
+                metrics::counter!("convene_audit_refusals_left_out_total").increment(1);
+                return false;
+            }
+        }
+        true
+    }
+
     /// Lets mail be asked for or refuses it.
     pub(super) async fn admit_mail(
         &self,
@@ -123,7 +142,7 @@ impl Guard {
             MailRequest::Verification => ("verify", limits.verifications_per_address),
             MailRequest::Reset => ("reset", limits.resets_per_address),
         };
-        admitted(self.limiter.spend(&format!("{name}:{}", hex(account)), quota).await)
+        admitted(self.limiter.spend(&format!("{name}:{}", account), quota).await)
     }
 }
 
@@ -147,15 +166,6 @@ fn network(client: IpAddr) -> IpAddr {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         v4 => v4,
     }
-}
-
-fn hex(account: &AccountKey) -> String {
-    use std::fmt::Write as _;
-    account.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ impl AuthService {
             Some(proven) if !locked => auth.begin_session(context, proven, account).await,
             _ => {
                 auth.guard.login_failed(context.client_ip).await;
+                auth.record_refusal(context, &account).await?;
                 Err(invalid_credentials())
             }
         }
@@ -92,6 +93,21 @@ impl Inner {
         let rehashed =
             if verdict.outdated { self.passwords.hash(password).await.ok() } else { None };
         Ok(Some(Proven { credential, rehashed }))
+    }
+
+    /// Audits a login that failed, under the digest of the address, whether or not it has an account. Of one account or
+    /// one client only so many are kept.
+    async fn record_refusal(
+        &self,
+        context: &RequestContext,
+        account: &AccountKey,
+    ) -> Result<(), Failure> {
+        if !self.guard.admit_refusal(context.client_ip, account).await {
+            return Ok(());
+        }
+        let mut tx = self.uow.begin(Vec::new()).await?;
+        tx.staged().audit_refusal(context, None, "auth.login", format!("account:{account}"));
+        Ok(tx.commit().await?)
     }
 
     async fn begin_session(

@@ -193,6 +193,12 @@ pub trait SuccessorSealer: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountKey(pub [u8; 32]);
 
+impl std::fmt::Display for AccountKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// How a person logs in.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use convene_domain::ids::{CommunityId, TypedId};
 use uuid::Uuid;
 
-use super::context::RequestContext;
+use super::context::{Actor, RequestContext};
 use super::error::Failure;
 use super::events::NewEvent;
 use super::idempotency::{Claimed, Idempotency, KeyClaim, Reply, StoredReply};
@@ -94,7 +94,27 @@ impl Staged {
             community,
             action,
             object: object.to_string(),
+            outcome: AuditOutcome::Done,
             changed,
+        });
+    }
+
+    /// Stages the audit entry of what was refused. Whoever asked may be nobody whom Convene knows, and may ask without
+    /// end: the caller bounds how many such entries there are.
+    pub fn audit_refusal(
+        &mut self,
+        context: &RequestContext,
+        community: Option<CommunityId>,
+        action: &'static str,
+        object: String,
+    ) {
+        self.audit.push(AuditEntry {
+            context: context.clone(),
+            community,
+            action,
+            object,
+            outcome: AuditOutcome::Refused,
+            changed: serde_json::json!({}),
         });
     }
 }
@@ -108,10 +128,31 @@ pub struct AuditEntry {
     pub community: Option<CommunityId>,
     /// What was done, such as `community.create`.
     pub action: &'static str,
-    /// The `TypeID` of what it was done to.
+    /// The `TypeID` of what it was done to, or what else names it without telling anything personal.
     pub object: String,
+    /// How it ended.
+    pub outcome: AuditOutcome,
     /// The changed fields, without personal data or secrets.
     pub changed: serde_json::Value,
+}
+
+/// How what an audit entry tells of has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum AuditOutcome {
+    /// It was done.
+    Done,
+    /// It was refused, and nothing was done.
+    Refused,
+}
+
+impl AuditEntry {
+    /// Who it was; none if somebody was refused who has not proven to be anybody.
+    #[must_use]
+    pub fn actor(&self) -> Option<Actor> {
+        let nobody = self.outcome == AuditOutcome::Refused && self.context.actor == Actor::System;
+        (!nobody).then_some(self.context.actor)
+    }
 }
 
 /// The claims of a use case with an optional key.

@@ -3,6 +3,7 @@
 use convene_application::auth::{AuthOptions, GuessingLimits};
 use convene_application::kernel::error::Code;
 use convene_application::kernel::limits::Quota;
+use convene_application::kernel::uow::AuditOutcome;
 use secrecy::ExposeSecret as _;
 
 use crate::scene::{OTHER_PASSWORD, PASSWORD, Scene, code, context};
@@ -46,6 +47,53 @@ async fn every_reason_for_a_refusal_looks_and_costs_the_same() {
     assert!(refusals[0].1.contains("not verified yet"));
     assert_eq!((refusals[0].2, refusals[0].3), (1, 1));
     assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{refusals:?}");
+}
+
+#[tokio::test]
+async fn a_failed_login_is_audited_without_telling_whose_address_it_was() {
+    let scene = Scene::new();
+    scene.account("ada@example.org", PASSWORD).await;
+    let mut entries = Vec::new();
+    for email in ["ada@example.org", "stranger@example.org", "Stranger@example.org"] {
+        let before = scene.store.ledger().audit.len();
+        scene.login(email, OTHER_PASSWORD).await.unwrap_err();
+        let audit = scene.store.ledger().audit;
+        assert_eq!(audit.len(), before + 1, "known or unknown, there is one entry");
+        entries.push(audit.last().unwrap().clone());
+    }
+    for entry in &entries {
+        assert_eq!((entry.action, entry.outcome), ("auth.login", AuditOutcome::Refused));
+        assert_eq!((entry.actor(), entry.community), (None, None));
+        assert!(entry.context.client_ip.is_some());
+        assert!(!format!("{entry:?}").contains("example.org"), "{entry:?}");
+    }
+    assert_ne!(entries[0].object, entries[1].object);
+    assert_eq!(entries[1].object, entries[2].object, "attempts at one account belong together");
+}
+
+#[tokio::test]
+async fn nobody_fills_the_audit_log_with_failed_logins() {
+    let refusals = |scene: &Scene| {
+        let audit = scene.store.ledger().audit;
+        audit.iter().filter(|entry| entry.outcome == AuditOutcome::Refused).count()
+    };
+    // One account, tried from everywhere, with the limits on guessing switched off.
+    let scene = Scene::unlimited();
+    for client in 0..30 {
+        let client = format!("192.0.2.{client}");
+        scene.login_from(&client, "ada@example.org", PASSWORD).await.unwrap_err();
+    }
+    assert_eq!(refusals(&scene), 10);
+    scene.advance(3_600);
+    scene.login("ada@example.org", PASSWORD).await.unwrap_err();
+    assert_eq!(refusals(&scene), 11);
+    // One client that tries one address after another.
+    let scene = Scene::unlimited();
+    for stranger in 0..150 {
+        let email = format!("stranger-{stranger}@example.org");
+        scene.login(&email, PASSWORD).await.unwrap_err();
+    }
+    assert_eq!(refusals(&scene), 100);
 }
 
 #[tokio::test]

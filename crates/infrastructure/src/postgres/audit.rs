@@ -12,13 +12,15 @@ pub(super) fn insert(entries: Vec<AuditEntry>) -> Option<Sql> {
     }
     let (mut communities, mut actors, mut sessions, mut actions) = (vec![], vec![], vec![], vec![]);
     let (mut objects, mut changes, mut requests) = (vec![], vec![], vec![]);
+    let mut outcomes = vec![];
     let (mut addresses, mut agents) = (vec![], vec![]);
     for entry in entries {
         communities.push(entry.community.map(TypedId::uuid));
-        actors.push(entry.context.actor.to_string());
+        actors.push(entry.actor().map(|actor| actor.to_string()));
         sessions.push(entry.context.session.map(TypedId::uuid));
         actions.push(entry.action);
         objects.push(entry.object);
+        outcomes.push(<&str>::from(entry.outcome));
         changes.push(entry.changed);
         requests.push(entry.context.request_id);
         addresses.push(entry.context.client_ip.map(|address| address.to_string()));
@@ -26,12 +28,14 @@ pub(super) fn insert(entries: Vec<AuditEntry>) -> Option<Sql> {
     }
     Some(
         sql("INSERT INTO audit_pending
-                 (community_id, actor, session_id, action, object, changed, request_id, client_ip, user_agent)
-             SELECT community_id, actor, session_id, action, object, changed, request_id, client_ip, user_agent
+                 (community_id, actor, session_id, action, object, changed, request_id, client_ip, user_agent,
+                  outcome)
+             SELECT community_id, actor, session_id, action, object, changed, request_id, client_ip, user_agent,
+                    outcome
              FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::text[],
-                         $8::text[], $9::text[]) WITH ORDINALITY
+                         $8::text[], $9::text[], $10::text[]) WITH ORDINALITY
                   AS entry(community_id, actor, session_id, action, object, changed, request_id, client_ip,
-                           user_agent, place)
+                           user_agent, outcome, place)
              ORDER BY place")
             .bind(communities)
             .bind(actors)
@@ -41,6 +45,7 @@ pub(super) fn insert(entries: Vec<AuditEntry>) -> Option<Sql> {
             .bind(changes)
             .bind(requests)
             .bind(addresses)
-            .bind(agents),
+            .bind(agents)
+            .bind(outcomes),
     )
 }

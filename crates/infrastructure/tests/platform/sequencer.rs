@@ -171,7 +171,7 @@ async fn audit(client: &Client, community: Option<u128>, action: &str) {
 
 /// How many entries of the log do not follow from those before them.
 const BROKEN: &str = "(SELECT hash IS DISTINCT FROM convene_audit_chain('', convene_audit_bytes(chain_id, number, at,
-        actor, session_id, action, object, changed, request_id, personal_digest))
+        actor, session_id, action, object, changed, request_id, personal_digest, outcome))
         OVER (PARTITION BY chain_id ORDER BY number) AS broken FROM audit_log) AS entry WHERE broken";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,6 +207,7 @@ async fn audit_entries_are_numbered_and_chained_by_community() {
         expected.map(|(chain, number, round)| (chain, number, format!("action.{round}")))
     );
     assert_eq!(count(&admin, BROKEN).await, 0);
+    assert_eq!(count(&admin, "audit_log WHERE outcome = 'done'").await, 6);
     assert_eq!(count(&admin, "audit_personal WHERE client_ip = '192.0.2.1'").await, 6);
 
     admin.batch_execute("DELETE FROM audit_personal").await.unwrap();
@@ -219,6 +220,27 @@ async fn audit_entries_are_numbered_and_chained_by_community() {
     assert_eq!(count(&admin, BROKEN).await, 2, "a change breaks its entry and all behind it");
     admin.batch_execute("DELETE FROM audit_log WHERE action = 'action.3'").await.unwrap();
     assert_eq!(count(&admin, BROKEN).await, 1, "an omission breaks what follows");
+}
+
+/// A refusal may have no actor, and its outcome is part of what the chain protects.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_chained_too() {
+    let database = database().await;
+    let admin = session(&database.admin_url()).await;
+    let store = store(&database);
+    admin
+        .batch_execute(
+            "INSERT INTO audit_pending (action, object, changed, request_id, outcome)
+             VALUES ('auth.login', 'account:00', '{}', 'req', 'refused')",
+        )
+        .await
+        .unwrap();
+    audit(&admin, None, "auth.logout").await;
+    assert_eq!(store.sequence(10).await.unwrap(), Sequenced::Moved { events: 0, audit: 2 });
+    assert_eq!(count(&admin, "audit_log WHERE outcome = 'refused' AND actor IS NULL").await, 1);
+    assert_eq!(count(&admin, BROKEN).await, 0);
+    admin.batch_execute("UPDATE audit_log SET outcome = 'done'").await.unwrap();
+    assert_eq!(count(&admin, BROKEN).await, 2, "a refusal cannot be turned into its opposite");
 }
 
 fn page(limit: u16, travel: Travel) -> PageQuery {
