@@ -5,6 +5,8 @@ mod credentials;
 mod idempotency;
 mod lists;
 mod matrix;
+mod mistakes;
+mod order_of_checks;
 mod refreshing;
 mod rsvps;
 mod served_routes;
