@@ -24,32 +24,15 @@ use convene_domain::text::TextError;
 use garde::Validate;
 use garde::i18n::{DefaultI18n, I18n, with_i18n};
 
+use crate::problem::known;
+
 /// Stands between the code and the sentence of a mistake, because garde's errors hold one text.
 const SEPARATOR: char = '\u{1f}';
 
-/// The codes that a rule may report. A closed list, so that clients can rely on it.
-pub const CODES: [&str; 15] = [
-    "control_character",
-    "invalid_choice",
-    "invalid_format",
-    "invalid_order",
-    "invalid_value",
-    "not_allowed",
-    "out_of_range",
-    "password_too_common",
-    "required",
-    "reserved",
-    "too_few",
-    "too_long",
-    "too_many",
-    "too_short",
-    "unknown_value",
-];
-
-/// A mistake with one of [`CODES`], for rules written by hand.
+/// A mistake with one of the [known codes](crate::problem::MISTAKES), for rules written by hand.
 #[must_use]
 pub fn mistake(code: &'static str, detail: impl Display) -> garde::Error {
-    debug_assert!(CODES.contains(&code), "{code} is not in the list of codes");
+    debug_assert!(known(code).is_some(), "{code} is not in the list of mistakes");
     garde::Error::new(format!("{code}{SEPARATOR}{detail}"))
 }
 
@@ -95,8 +78,7 @@ pub fn check<T: Validate<Context = ()>>(dto: &T) -> Result<(), Vec<FieldError>> 
 
 fn split(message: &str) -> (&'static str, Cow<'static, str>) {
     let (code, detail) = message.split_once(SEPARATOR).unwrap_or(("invalid_value", message));
-    let code = CODES.iter().find(|known| **known == code).copied().unwrap_or("invalid_value");
-    (code, Cow::Owned(detail.to_owned()))
+    (known(code).unwrap_or("invalid_value"), Cow::Owned(detail.to_owned()))
 }
 
 /// `a.b[0].c` as `/a/b/0/c`.

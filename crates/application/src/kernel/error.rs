@@ -238,3 +238,26 @@ impl From<StoreError> for Failure {
 /// Input whose mistakes are told only once it is known that the caller may see and change the target: a use case checks
 /// visibility, permission and preconditions first, then opens it with `?`.
 pub type Checked<T> = Result<T, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use strum::IntoEnumIterator as _;
+
+    use super::*;
+
+    /// What clients were promised; a code more or less is a change of the API.
+    const PROMISED: &str = "\
+        malformed_request validation_failed unauthenticated token_expired invalid_credentials \
+        invalid_refresh_token invalid_token forbidden membership_required not_found method_not_allowed \
+        not_acceptable unsupported_media_type payload_too_large request_timeout precondition_required \
+        precondition_failed idempotency_in_flight idempotency_mismatch invalid_cursor slug_taken \
+        handle_taken invalid_transition owner_cannot_leave community_archived rsvp_closed \
+        not_enough_seats capacity_below_confirmed nonexistent_time ambiguous_time url_refused \
+        rate_limited overloaded unavailable internal";
+
+    #[test]
+    fn a_failure_has_one_of_the_codes_that_clients_were_promised() {
+        let codes: Vec<&str> = Code::iter().map(Into::into).collect();
+        assert_eq!(codes, PROMISED.split(' ').collect::<Vec<_>>());
+    }
+}

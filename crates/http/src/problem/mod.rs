@@ -6,6 +6,7 @@
 //! content negotiation) into the same form.
 
 mod catalogue;
+mod mistakes;
 mod pages;
 
 use std::borrow::Cow;
@@ -20,6 +21,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(crate) use catalogue::{code_of, entry};
+pub use mistakes::MISTAKES;
+pub(crate) use mistakes::known;
 pub(crate) use pages::{index, page};
 
 /// The media type of every failure.
@@ -136,6 +139,7 @@ pub struct ProblemError {
 
 impl From<&FieldError> for ProblemError {
     fn from(error: &FieldError) -> Self {
+        debug_assert!(known(error.code).is_some(), "{} is not in the list of mistakes", error.code);
         let (pointer, parameter) = match &error.place {
             Place::Pointer(pointer) => (Some(pointer.clone()), None),
             Place::Parameter(name) => (None, Some(name.clone())),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use convene_application::kernel::error::Code;
 use strum::IntoEnumIterator;
 
-use super::entry;
+use super::{MISTAKES, entry};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem;color:#1b1f24}\
     code{background:#eef1f4;padding:.1em .3em;border-radius:3px}h1{font-size:1.6rem}a{color:#0550ae}\
@@ -26,10 +26,39 @@ pub(crate) fn page(name: &str) -> Option<String> {
     let body = format!(
         "<p><a href=\"/docs/problems\">Problems</a></p>\n<h1>{}</h1>\n\
          <p><code>{name}</code>, HTTP status {}</p>\n\
-         <h2>What it means</h2>\n<p>{}</p>\n<h2>What to do</h2>\n<p>{}</p>",
-        entry.title, entry.status, entry.meaning, entry.remedy,
+         <h2>What it means</h2>\n<p>{}</p>\n<h2>What to do</h2>\n<p>{}</p>{}",
+        entry.title,
+        entry.status,
+        entry.meaning,
+        entry.remedy,
+        if names_mistakes(code) { mistakes() } else { String::new() },
     );
     Some(document(entry.title, &body))
+}
+
+/// Whether failures with this code name single mistakes.
+fn names_mistakes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MalformedRequest
+            | Code::ValidationFailed
+            | Code::NonexistentTime
+            | Code::AmbiguousTime
+            | Code::UrlRefused
+    )
+}
+
+/// The codes of single mistakes.
+fn mistakes() -> String {
+    let rows: String = MISTAKES
+        .iter()
+        .map(|(code, meaning)| format!("<tr><td><code>{code}</code></td><td>{meaning}</td></tr>\n"))
+        .collect();
+    format!(
+        "\n<h2>Single mistakes</h2>\n<p>Each of <code>errors[]</code> says where a mistake is, by a JSON pointer into the \
+         body or by the name of a query parameter, and has one of these codes:</p>\n\
+         <table><tr><th>code</th><th>meaning</th></tr>\n{rows}</table>"
+    )
 }
 
 /// The list of all codes.
@@ -67,5 +96,14 @@ mod tests {
             assert!(list.contains(&format!("/docs/problems/{code}\"")), "{code}");
         }
         assert_eq!(page("no_such_code"), None);
+    }
+
+    #[test]
+    fn the_page_of_invalid_fields_explains_each_mistake() {
+        let invalid = page("validation_failed").unwrap();
+        for (code, _) in MISTAKES {
+            assert!(invalid.contains(&format!("<code>{code}</code>")), "{code}");
+        }
+        assert!(!page("not_found").unwrap().contains("<code>too_long</code>"));
     }
 }
