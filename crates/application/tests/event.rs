@@ -528,6 +528,21 @@ async fn an_invalid_key_is_told_only_to_those_who_may_act() {
 }
 
 #[tokio::test]
+async fn a_change_that_meets_another_is_tried_again_and_has_one_effect() {
+    let scene = Scene::new().await;
+    let event = scene.published().await;
+    scene.store.conflict(2);
+    scene.update(&scene.organizer, &event, titled("Spring Hack Night")).await.unwrap();
+    let recorded = ["event.created@1", "event.published@2", "event.updated@3"];
+    assert_eq!(scene.recorded(&event).0, recorded);
+
+    scene.store.conflict(3);
+    let given_up = scene.update(&scene.organizer, &event, titled("Autumn Hack Night")).await;
+    assert_eq!(code(given_up), Code::Unavailable);
+    assert_eq!(scene.recorded(&event).0, recorded);
+}
+
+#[tokio::test]
 async fn a_failure_at_any_step_leaves_nothing_of_the_change() {
     let scene = Scene::new().await;
     let event = scene.published().await;

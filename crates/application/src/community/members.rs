@@ -16,11 +16,10 @@ use crate::kernel::error::{Checked, Code, Failure};
 use crate::kernel::idempotency::{Idempotency, Reply};
 use crate::kernel::jobs::NewJob;
 use crate::kernel::page::{Page, PageQuery};
+use crate::kernel::retry::retrying;
+use crate::kernel::store::StoreError;
 use crate::kernel::uow;
 use crate::rsvp::offers::ReleaseMember;
-
-/// How often joining is tried that meets the same person joining elsewhere.
-const TRIES: u32 = 3;
 
 impl CommunityService {
     /// Becomes a member. Whoever is one already stays as they are, and nothing is recorded.
@@ -34,55 +33,37 @@ impl CommunityService {
         community: &CommunityRef,
         idempotency: Option<Idempotency<MemberView>>,
     ) -> Result<Reply<MemberView>, Failure> {
-        for _ in 0..TRIES {
-            let joined =
-                self.join_once(context, principal, community, idempotency.as_ref()).await?;
-            if let Some(reply) = joined {
+        retrying(&*self.env.random, || async {
+            let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+            let locked = tx.lock_members(community, &[principal.user]).await?;
+            let locked = visible(locked, principal.user)?;
+            if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
                 return Ok(reply);
             }
-        }
-        Err(Failure::unavailable("the same person joined and left over and over meanwhile"))
-    }
+            locked.community.ensure_writable().map_err(archived)?;
+            // The token outlived the account.
+            let person = locked.person(principal.user).ok_or_else(Failure::unauthenticated)?;
 
-    /// `None` if the person became a member in another request meanwhile: a row that is not there cannot be locked.
-    async fn join_once(
-        &self,
-        context: &RequestContext,
-        principal: Principal,
-        community: &CommunityRef,
-        idempotency: Option<&Idempotency<MemberView>>,
-    ) -> Result<Option<Reply<MemberView>>, Failure> {
-        let mut tx = self.uow.begin(uow::claims(idempotency)).await?;
-        let locked = tx.lock_members(community, &[principal.user]).await?;
-        let locked = visible(locked, principal.user)?;
-        if let Some(reply) = uow::replay(&mut *tx, idempotency)? {
-            return Ok(Some(reply));
-        }
-        locked.community.ensure_writable().map_err(archived)?;
-        // The token outlived the account.
-        let person = locked.person(principal.user).ok_or_else(Failure::unauthenticated)?;
-
-        let now = self.env.now();
-        let membership = person.membership.unwrap_or_else(|| {
-            let community = locked.community.id;
-            Membership::new(self.env.id(now), community, principal.user, Role::Member, now)
-        });
-        if person.membership.is_none() {
-            tx.insert_member(&membership);
-            let recorder = self.env.recorder(context, now, Some(membership.community));
-            let staged = tx.staged();
-            staged.events.push(events::joined(&recorder, &membership, JoinedVia::Open));
-            let facts = json!({ "role": membership.role.as_str() });
-            let community = Some(membership.community);
-            staged.audit(context, community, "community.join", membership.id, facts);
-        }
-        let member = person.as_member(membership);
-        tx.staged().reply(idempotency, &member);
-        match tx.commit().await {
-            Ok(()) => Ok(Some(Reply::Fresh(member))),
-            Err(error) if error.violates(MEMBER_ONCE) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+            let now = self.env.now();
+            let membership = person.membership.unwrap_or_else(|| {
+                let community = locked.community.id;
+                Membership::new(self.env.id(now), community, principal.user, Role::Member, now)
+            });
+            if person.membership.is_none() {
+                tx.insert_member(&membership);
+                let recorder = self.env.recorder(context, now, Some(membership.community));
+                let staged = tx.staged();
+                staged.events.push(events::joined(&recorder, &membership, JoinedVia::Open));
+                let facts = json!({ "role": membership.role.as_str() });
+                let community = Some(membership.community);
+                staged.audit(context, community, "community.join", membership.id, facts);
+            }
+            let member = person.as_member(membership);
+            tx.staged().reply(idempotency.as_ref(), &member);
+            tx.commit().await.map_err(joined_elsewhere)?;
+            Ok(Reply::Fresh(member))
+        })
+        .await
     }
 
     /// Is a member no more. One's future RSVPs are cancelled by a job. Whoever is no member stays as they are.
@@ -96,30 +77,33 @@ impl CommunityService {
         community: &CommunityRef,
         idempotency: Option<Idempotency<()>>,
     ) -> Result<Reply<()>, Failure> {
-        let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
-        let locked = tx.lock_members(community, &[principal.user]).await?;
-        let locked = visible(locked, principal.user)?;
-        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
-            return Ok(reply);
-        }
-        locked.community.ensure_writable().map_err(archived)?;
+        retrying(&*self.env.random, || async {
+            let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+            let locked = tx.lock_members(community, &[principal.user]).await?;
+            let locked = visible(locked, principal.user)?;
+            if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
+                return Ok(reply);
+            }
+            locked.community.ensure_writable().map_err(archived)?;
 
-        if let Some(membership) = locked.membership(principal.user) {
-            let version = membership.last_version().map_err(owner_cannot_leave)?;
-            let now = self.env.now();
-            tx.delete_member(&membership);
-            let community = membership.community;
-            let recorder = self.env.recorder(context, now, Some(community));
-            let staged = tx.staged();
-            staged.events.push(events::left(&recorder, &membership, version));
-            let facts = json!({ "role": membership.role.as_str() });
-            staged.audit(context, Some(community), "community.leave", membership.id, facts);
-            let release = ReleaseMember { community, user: membership.user, left_at: now };
-            staged.jobs.push(NewJob::new(&release).unique(membership.id).caused_by(context));
-        }
-        tx.staged().reply(idempotency.as_ref(), &());
-        tx.commit().await?;
-        Ok(Reply::Fresh(()))
+            if let Some(membership) = locked.membership(principal.user) {
+                let version = membership.last_version().map_err(owner_cannot_leave)?;
+                let now = self.env.now();
+                tx.delete_member(&membership);
+                let community = membership.community;
+                let recorder = self.env.recorder(context, now, Some(community));
+                let staged = tx.staged();
+                staged.events.push(events::left(&recorder, &membership, version));
+                let facts = json!({ "role": membership.role.as_str() });
+                staged.audit(context, Some(community), "community.leave", membership.id, facts);
+                let release = ReleaseMember { community, user: membership.user, left_at: now };
+                staged.jobs.push(NewJob::new(&release).unique(membership.id).caused_by(context));
+            }
+            tx.staged().reply(idempotency.as_ref(), &());
+            tx.commit().await?;
+            Ok(Reply::Fresh(()))
+        })
+        .await
     }
 
     /// The members, by joining.
@@ -167,32 +151,35 @@ impl CommunityService {
         role: Checked<AssignableRole>,
         idempotency: Option<Idempotency<MemberView>>,
     ) -> Result<Reply<MemberView>, Failure> {
-        let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
-        let locked = tx.lock_members(community, &[principal.user, user]).await?;
-        let locked = visible(locked, principal.user)?;
-        let (person, membership) = appointee(&locked, principal.user, user, &role)?;
-        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
-            return Ok(reply);
-        }
-        let role = Role::from(role?);
-        locked.community.ensure_writable().map_err(archived)?;
+        retrying(&*self.env.random, || async {
+            let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+            let locked = tx.lock_members(community, &[principal.user, user]).await?;
+            let locked = visible(locked, principal.user)?;
+            let (person, membership) = appointee(&locked, principal.user, user, &role)?;
+            if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
+                return Ok(reply);
+            }
+            let role = Role::from(role.clone()?);
+            locked.community.ensure_writable().map_err(archived)?;
 
-        let now = self.env.now();
-        let changed = membership.with_role(role, now);
-        if let Some(changed) = &changed {
-            tx.update_member(changed);
-            let recorder = self.env.recorder(context, now, Some(changed.community));
-            let staged = tx.staged();
-            staged.events.push(events::role_changed(&recorder, membership.role, changed));
-            let (old, new) = (membership.role.as_str(), changed.role.as_str());
-            let facts = json!({ "role": { "old": old, "new": new } });
-            let community = Some(changed.community);
-            staged.audit(context, community, "community.set_role", changed.id, facts);
-        }
-        let member = person.as_member(changed.unwrap_or(membership));
-        tx.staged().reply(idempotency.as_ref(), &member);
-        tx.commit().await?;
-        Ok(Reply::Fresh(member))
+            let now = self.env.now();
+            let changed = membership.with_role(role, now);
+            if let Some(changed) = &changed {
+                tx.update_member(changed);
+                let recorder = self.env.recorder(context, now, Some(changed.community));
+                let staged = tx.staged();
+                staged.events.push(events::role_changed(&recorder, membership.role, changed));
+                let (old, new) = (membership.role.as_str(), changed.role.as_str());
+                let facts = json!({ "role": { "old": old, "new": new } });
+                let community = Some(changed.community);
+                staged.audit(context, community, "community.set_role", changed.id, facts);
+            }
+            let member = person.as_member(changed.unwrap_or(membership));
+            tx.staged().reply(idempotency.as_ref(), &member);
+            tx.commit().await?;
+            Ok(Reply::Fresh(member))
+        })
+        .await
     }
 
     pub(super) async fn visible(
@@ -242,6 +229,11 @@ fn refused(refusal: RankRefusal) -> Failure {
         RankRefusal::Oneself => "Nobody can change their own role.",
         RankRefusal::NotBelow => "The member's rank is not below yours.",
     })
+}
+
+/// The person became a member in another request meanwhile: a row that is not there cannot be locked.
+fn joined_elsewhere(error: StoreError) -> StoreError {
+    if error.violates(MEMBER_ONCE) { StoreError::Retryable(Box::new(error)) } else { error }
 }
 
 fn owner_cannot_leave(_: CannotLeave) -> Failure {

@@ -22,6 +22,7 @@ use crate::kernel::idempotency::{Idempotency, Reply};
 use crate::kernel::jobs::NewJob;
 use crate::kernel::page::{Page, PageQuery};
 use crate::kernel::precondition::IfMatch;
+use crate::kernel::retry::retrying;
 use crate::kernel::uow::{self, Uow};
 use crate::rsvp::offers::{PromoteWaitlist, ReleaseEvent};
 
@@ -58,28 +59,32 @@ impl EventService {
         input: Checked<NewEvent>,
         idempotency: Option<Idempotency<Event>>,
     ) -> Result<Reply<Event>, Failure> {
-        let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
-        let held = tx.hold_community(community, principal.user).await?;
-        let community =
-            held.filter(CommunityStanding::is_visible).ok_or_else(Failure::not_found)?;
-        community.standing().require(Action::CreateEvent)?;
-        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
-            return Ok(reply);
-        }
-        let now = self.env.now();
-        let event = Event::draft(self.env.id(now), community.id, input?, now).map_err(invalid)?;
-        community.ensure_writable()?;
+        retrying(&*self.env.random, || async {
+            let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+            let held = tx.hold_community(community, principal.user).await?;
+            let community =
+                held.filter(CommunityStanding::is_visible).ok_or_else(Failure::not_found)?;
+            community.standing().require(Action::CreateEvent)?;
+            if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
+                return Ok(reply);
+            }
+            let now = self.env.now();
+            let event = Event::draft(self.env.id(now), community.id, input.clone()?, now)
+                .map_err(invalid)?;
+            community.ensure_writable()?;
 
-        tx.insert_event(&event, principal.user);
-        tx.open_seats(event.id, event.capacity.map(Capacity::get));
-        let recorder = self.env.recorder(context, now, Some(event.community));
-        let staged = tx.staged();
-        staged.events.push(events::created(&recorder, &event));
-        let facts = json!({ "title": event.title.as_str() });
-        staged.audit(context, Some(event.community), "event.create", event.id, facts);
-        staged.reply(idempotency.as_ref(), &event);
-        tx.commit().await?;
-        Ok(Reply::Fresh(event))
+            tx.insert_event(&event, principal.user);
+            tx.open_seats(event.id, event.capacity.map(Capacity::get));
+            let recorder = self.env.recorder(context, now, Some(event.community));
+            let staged = tx.staged();
+            staged.events.push(events::created(&recorder, &event));
+            let facts = json!({ "title": event.title.as_str() });
+            staged.audit(context, Some(event.community), "event.create", event.id, facts);
+            staged.reply(idempotency.as_ref(), &event);
+            tx.commit().await?;
+            Ok(Reply::Fresh(event))
+        })
+        .await
     }
 
     /// An event.
@@ -124,25 +129,28 @@ impl EventService {
         if_match: &IfMatch<Event>,
         idempotency: Option<Idempotency<Event>>,
     ) -> Result<Reply<Event>, Failure> {
-        let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
-        let locked = managed(tx.lock_event(event, principal.user).await?)?;
-        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
-            return Ok(reply);
-        }
-        let current = &locked.seen.event;
-        if_match.check(current)?;
+        retrying(&*self.env.random, || async {
+            let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+            let locked = managed(tx.lock_event(event, principal.user).await?)?;
+            if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
+                return Ok(reply);
+            }
+            let current = &locked.seen.event;
+            if_match.check(current)?;
 
-        let amended = current.amended(patch?).map_err(invalid)?;
-        locked.seen.community.ensure_writable()?;
-        let now = self.env.now();
-        let revision = current.revised(amended, locked.seats.taken, now).map_err(refused)?;
-        if let Some(revision) = &revision {
-            self.stage_revision(&mut *tx, context, &locked, revision, now);
-        }
-        let outcome = revision.map_or(locked.seen.event, |revision| revision.event);
-        tx.staged().reply(idempotency.as_ref(), &outcome);
-        tx.commit().await?;
-        Ok(Reply::Fresh(outcome))
+            let amended = current.amended(patch.clone()?).map_err(invalid)?;
+            locked.seen.community.ensure_writable()?;
+            let now = self.env.now();
+            let revision = current.revised(amended, locked.seats.taken, now).map_err(refused)?;
+            if let Some(revision) = &revision {
+                self.stage_revision(&mut *tx, context, &locked, revision, now);
+            }
+            let outcome = revision.map_or(locked.seen.event, |revision| revision.event);
+            tx.staged().reply(idempotency.as_ref(), &outcome);
+            tx.commit().await?;
+            Ok(Reply::Fresh(outcome))
+        })
+        .await
     }
 
     /// Announces a draft.
@@ -156,24 +164,27 @@ impl EventService {
         event: EventId,
         idempotency: Option<Idempotency<Event>>,
     ) -> Result<Reply<Event>, Failure> {
-        let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
-        let locked = managed(tx.lock_event(event, principal.user).await?)?;
-        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
-            return Ok(reply);
-        }
-        locked.seen.community.ensure_writable()?;
-        let now = self.env.now();
-        let published = locked.seen.event.published(now).map_err(invalid_transition)?;
+        retrying(&*self.env.random, || async {
+            let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+            let locked = managed(tx.lock_event(event, principal.user).await?)?;
+            if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
+                return Ok(reply);
+            }
+            locked.seen.community.ensure_writable()?;
+            let now = self.env.now();
+            let published = locked.seen.event.published(now).map_err(invalid_transition)?;
 
-        tx.update_event(&published);
-        let recorder = self.env.recorder(context, now, Some(published.community));
-        let staged = tx.staged();
-        staged.events.push(events::published(&recorder, &published));
-        let community = Some(published.community);
-        staged.audit(context, community, "event.publish", published.id, json!({}));
-        staged.reply(idempotency.as_ref(), &published);
-        tx.commit().await?;
-        Ok(Reply::Fresh(published))
+            tx.update_event(&published);
+            let recorder = self.env.recorder(context, now, Some(published.community));
+            let staged = tx.staged();
+            staged.events.push(events::published(&recorder, &published));
+            let community = Some(published.community);
+            staged.audit(context, community, "event.publish", published.id, json!({}));
+            staged.reply(idempotency.as_ref(), &published);
+            tx.commit().await?;
+            Ok(Reply::Fresh(published))
+        })
+        .await
     }
 
     /// Cancels a draft or a published event. Its RSVPs end by a job, which tells each person once.
@@ -188,29 +199,32 @@ impl EventService {
         reason: Checked<Option<Reason>>,
         idempotency: Option<Idempotency<Event>>,
     ) -> Result<Reply<Event>, Failure> {
-        let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
-        let locked = managed(tx.lock_event(event, principal.user).await?)?;
-        if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
-            return Ok(reply);
-        }
-        let reason = reason?;
-        locked.seen.community.ensure_writable()?;
-        let now = self.env.now();
-        let cancelled = locked.seen.event.cancelled(now).map_err(invalid_transition)?;
+        retrying(&*self.env.random, || async {
+            let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
+            let locked = managed(tx.lock_event(event, principal.user).await?)?;
+            if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
+                return Ok(reply);
+            }
+            let reason = reason.clone()?;
+            locked.seen.community.ensure_writable()?;
+            let now = self.env.now();
+            let cancelled = locked.seen.event.cancelled(now).map_err(invalid_transition)?;
 
-        tx.update_event(&cancelled);
-        let recorder = self.env.recorder(context, now, Some(cancelled.community));
-        let staged = tx.staged();
-        staged.events.push(events::cancelled(&recorder, &cancelled, reason));
-        let community = Some(cancelled.community);
-        staged.audit(context, community, "event.cancel", cancelled.id, json!({}));
-        if locked.seats.taken > 0 || locked.seats.waiting > 0 {
-            let release = NewJob::new(&ReleaseEvent { event: cancelled.id });
-            staged.jobs.push(release.unique(cancelled.id).caused_by(context));
-        }
-        staged.reply(idempotency.as_ref(), &cancelled);
-        tx.commit().await?;
-        Ok(Reply::Fresh(cancelled))
+            tx.update_event(&cancelled);
+            let recorder = self.env.recorder(context, now, Some(cancelled.community));
+            let staged = tx.staged();
+            staged.events.push(events::cancelled(&recorder, &cancelled, reason));
+            let community = Some(cancelled.community);
+            staged.audit(context, community, "event.cancel", cancelled.id, json!({}));
+            if locked.seats.taken > 0 || locked.seats.waiting > 0 {
+                let release = NewJob::new(&ReleaseEvent { event: cancelled.id });
+                staged.jobs.push(release.unique(cancelled.id).caused_by(context));
+            }
+            staged.reply(idempotency.as_ref(), &cancelled);
+            tx.commit().await?;
+            Ok(Reply::Fresh(cancelled))
+        })
+        .await
     }
 
     fn stage_revision(

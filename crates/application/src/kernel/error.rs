@@ -1,6 +1,7 @@
 //! The one failure that use cases return, and the closed list of its codes.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use convene_domain::text::TextError;
@@ -128,7 +129,7 @@ impl FieldError {
 }
 
 /// Why a use case did not happen: what the caller is told, and the cause for the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// The stable code.
     pub code: Code,
@@ -139,7 +140,7 @@ pub struct Failure {
     /// When trying again may help.
     pub retry_after: Option<Duration>,
     /// The cause, logged once at the boundary and never shown.
-    pub source: Option<Source>,
+    pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Failure {
@@ -193,7 +194,7 @@ impl Failure {
     pub fn unavailable(source: impl Into<Source>) -> Self {
         Self {
             retry_after: Some(Duration::from_secs(2)),
-            source: Some(source.into()),
+            source: Some(source.into().into()),
             ..Self::new(
                 Code::Unavailable,
                 "A service that this needs is unavailable. Try again shortly.",
@@ -204,7 +205,7 @@ impl Failure {
     /// A defect of the server.
     pub fn internal(source: impl Into<Source>) -> Self {
         Self {
-            source: Some(source.into()),
+            source: Some(source.into().into()),
             ..Self::new(Code::Internal, "The server failed. The request id helps to find out why.")
         }
     }

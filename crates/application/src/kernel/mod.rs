@@ -17,6 +17,7 @@ pub mod mail;
 pub mod page;
 pub mod precondition;
 pub mod random;
+pub mod retry;
 pub mod secrets;
 pub mod store;
 pub mod sweep;

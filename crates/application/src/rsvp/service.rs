@@ -20,11 +20,9 @@ use crate::kernel::error::{Checked, Code, Failure};
 use crate::kernel::idempotency::{Claimed, Idempotency, InvalidKey, Reply};
 use crate::kernel::jobs::{Fence, NewJob};
 use crate::kernel::page::{Page, PageQuery};
+use crate::kernel::retry::retrying;
 use crate::kernel::store::StoreError;
 use crate::kernel::uow::{self, Staged, Uow};
-
-/// How often a batch that met a concurrent transaction is tried.
-const TRIES: u32 = 3;
 
 /// The use cases of RSVPs. Cheap to clone.
 #[derive(Clone)]
@@ -191,19 +189,9 @@ impl RsvpService {
 #[async_trait]
 impl Decide for Desk {
     async fn decide(&self, event: EventId, wishes: &[Wish]) -> Vec<Answer> {
-        let mut tries = 1;
-        loop {
-            match self.decide_once(event, wishes).await {
-                Ok(answers) => return answers,
-                Err(StoreError::Retryable(_)) if tries < TRIES => {
-                    let [jitter] = self.env.random.bytes();
-                    tokio::time::sleep(std::time::Duration::from_millis(5 + u64::from(jitter) / 8))
-                        .await;
-                    tries += 1;
-                }
-                Err(error) => return fail_all(wishes.len(), error),
-            }
-        }
+        retrying(&*self.env.random, || self.decide_once(event, wishes))
+            .await
+            .unwrap_or_else(|error| fail_all(wishes.len(), error))
     }
 }
 
@@ -383,18 +371,9 @@ fn sentence(message: &str) -> String {
 /// The same failure for everybody in the batch; the cause is logged once, with the first.
 fn fail_all(count: usize, error: StoreError) -> Vec<Answer> {
     let first = Failure::from(error);
-    let others: Vec<Answer> = (1..count)
-        .map(|_| {
-            Err(Failure {
-                code: first.code,
-                detail: first.detail.clone(),
-                errors: Vec::new(),
-                retry_after: first.retry_after,
-                source: None,
-            })
-        })
-        .collect();
-    std::iter::once(Err(first)).chain(others).collect()
+    let others = Failure { source: None, ..first.clone() };
+    let others = std::iter::repeat_n(others, count.saturating_sub(1));
+    std::iter::once(first).chain(others).map(Err).collect()
 }
 
 impl From<Seats> for Availability {

@@ -13,10 +13,8 @@ use crate::kernel::context::RequestContext;
 use crate::kernel::events::{NewEvent, Recorder};
 use crate::kernel::jobs::{LeasedJob, NewJob};
 use crate::kernel::random::Random;
+use crate::kernel::retry::retrying;
 use crate::kernel::store::StoreError;
-
-/// How often a batch that met a concurrent transaction is settled.
-const TRIES: u32 = 3;
 
 /// A claimed batch, sent as far as possible.
 pub(super) struct Batch {
@@ -53,13 +51,7 @@ impl Drainer {
         batch: &Batch,
         lease: &LeasedJob,
     ) -> Result<Rest, StoreError> {
-        let mut tries = 1;
-        loop {
-            match self.settle_once(webhook, batch, lease).await {
-                Err(StoreError::Retryable(_)) if tries < TRIES => tries += 1,
-                settled => return settled,
-            }
-        }
+        retrying(&*self.env.random, || self.settle_once(webhook, batch, lease)).await
     }
 
     /// Settles a batch in one unit of work. An error means that none of it happened.

@@ -11,6 +11,7 @@ use actix_web::{FromRequest, HttpRequest};
 use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
 use convene_application::kernel::error::{Checked, Code, Failure};
+use convene_application::kernel::store::Source;
 use futures::StreamExt as _;
 use garde::Validate;
 use serde::de::DeserializeOwned;
@@ -245,7 +246,7 @@ async fn read_all(mut payload: Payload, limits: BodyLimits) -> Checked<Bytes> {
             Ok(None) => return Ok(body.freeze()),
             Ok(Some(Err(error))) => {
                 return Err(Failure {
-                    source: Some(error.to_string().into()),
+                    source: Some(Source::from(error.to_string()).into()),
                     ..Failure::new(Code::MalformedRequest, "The body did not arrive whole.")
                 });
             }

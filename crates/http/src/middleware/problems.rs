@@ -7,6 +7,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _};
 use convene_application::kernel::error::Failure;
+use convene_application::kernel::store::Source;
 
 use super::RequestIds;
 use crate::extract::http_of;
@@ -53,7 +54,7 @@ fn is_problem(response: &ServiceResponse<BoxBody>) -> bool {
 /// log.
 fn foreign(status: StatusCode, error: Option<&Error>) -> Failure {
     let code = code_of(status);
-    let source = error.map(|error| error.to_string().into());
+    let source = error.map(|error| Source::from(error.to_string()).into());
     let detail = status.canonical_reason().unwrap_or(entry(code).title);
     Failure { source, ..Failure::new(code, format!("{detail}.")) }
 }

@@ -207,12 +207,14 @@ impl fmt::Display for Chain<'_> {
 mod tests {
     use std::time::Duration;
 
+    use convene_application::kernel::store::Source;
+
     use super::*;
 
     #[test]
     fn tells_the_mistakes_and_nothing_internal() {
         let failure = Failure {
-            source: Some("password=hunter2".into()),
+            source: Some(Source::from("password=hunter2").into()),
             ..Failure::invalid(vec![FieldError::field(
                 "name",
                 "too_short",

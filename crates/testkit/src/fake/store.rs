@@ -25,6 +25,8 @@ pub struct FakeStore<T> {
     ledger: Arc<Mutex<Ledger>>,
     /// How many calls still succeed before one fails, plus one; 0 when none is to fail.
     fuse: Arc<AtomicUsize>,
+    /// How many commits are still to meet a concurrent transaction.
+    conflicts: Arc<AtomicUsize>,
 }
 
 /// What committed units of work left for the platform, oldest first.
@@ -50,13 +52,19 @@ impl<T> Clone for FakeStore<T> {
             tables: Arc::clone(&self.tables),
             ledger: Arc::clone(&self.ledger),
             fuse: Arc::clone(&self.fuse),
+            conflicts: Arc::clone(&self.conflicts),
         }
     }
 }
 
 impl<T: Default> Default for FakeStore<T> {
     fn default() -> Self {
-        Self { tables: Arc::default(), ledger: Arc::default(), fuse: Arc::default() }
+        Self {
+            tables: Arc::default(),
+            ledger: Arc::default(),
+            fuse: Arc::default(),
+            conflicts: Arc::default(),
+        }
     }
 }
 
@@ -93,6 +101,11 @@ impl<T: Clone + Send + 'static> FakeStore<T> {
     /// Has no call fail any more. Returns whether one still was to.
     pub fn heal(&self) -> bool {
         self.fuse.swap(0, Ordering::SeqCst) > 0
+    }
+
+    /// Has the next so many commits meet a concurrent transaction.
+    pub fn conflict(&self, commits: usize) {
+        self.conflicts.store(commits, Ordering::SeqCst);
     }
 
     /// A unit of work.
@@ -201,6 +214,10 @@ impl<T: Clone + Send + 'static> Tx for FakeTx<T> {
 
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
         self.store.may_fail()?;
+        let meet = |conflicts: usize| conflicts.checked_sub(1);
+        if self.store.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, meet).is_ok() {
+            return Err(StoreError::Retryable("the test wants a conflict".into()));
+        }
         let mut held = match self.held.take() {
             Some(held) => held,
             None => self.store.peek().await,
