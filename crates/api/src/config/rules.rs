@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use convene_application::webhook::Drainer;
 use convene_integrations::security::EnvelopeKey;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -60,6 +61,10 @@ fn times(config: &Config) -> Vec<Mistake> {
     // A lease that ends before its job does would let two workers run it at once.
     longer("worker.lease", worker.lease.0, "worker.job_timeout", worker.job_timeout.0);
     longer("worker.lease", worker.lease.0, "twice worker.heartbeat", worker.heartbeat.0 * 2);
+    let sending = format!("{:?}, in which webhooks are sent", Drainer::LONGEST);
+    longer("worker.job_timeout", worker.job_timeout.0, &sending, Drainer::LONGEST);
+    longer("worker.heartbeat", worker.heartbeat.0, "nothing", Duration::ZERO);
+    longer("worker.poll_interval", worker.poll_interval.0, "nothing", Duration::ZERO);
     let database = &config.database;
     longer(
         "database.statement_timeout",

@@ -43,11 +43,12 @@ impl Engines {
         let holder = platform.env.random.uuid(platform.env.now());
         let mut supervisor = Supervisor::new(shutdown);
         let intake = intake(platform)?;
+        let poll = platform.config.worker.poll_interval.0;
 
         let sequencer = Arc::new(SequencerEngine::new(
             Arc::new(platform.sinks.clone()),
             Arc::clone(&platform.wake),
-            SequencerOptions::default(),
+            SequencerOptions { poll, ..SequencerOptions::default() },
         ));
         supervisor.run("sequencer", move |end| {
             let engine = Arc::clone(&sequencer);
@@ -60,7 +61,7 @@ impl Engines {
             sink,
             Arc::clone(&platform.wake),
             holder,
-            SinkOptions::default(),
+            SinkOptions { poll, ..SinkOptions::default() },
         ));
         supervisor.run("sink", move |end| {
             let engine = Arc::clone(&sink);
@@ -160,7 +161,7 @@ fn job_runner(convene: &Convene, intake: &Intake, worker: Uuid) -> Result<JobRun
     // Connections of its own, on a runtime of its own: busy handlers do not cost other jobs their leases.
     let options = platform.pool_options(1);
     let wake = Arc::clone(&platform.wake);
-    let heartbeats = Heartbeats::start(settings.lease.0, move |runtime| {
+    let heartbeats = Heartbeats::start(settings.lease.0, settings.heartbeat.0, move |runtime| {
         Ok(Arc::new(PgStore::new(Pool::new(&options, runtime)?, wake)))
     })
     .map_err(|error| StartError::Other {
@@ -176,6 +177,7 @@ fn job_runner(convene: &Convene, intake: &Intake, worker: Uuid) -> Result<JobRun
     JobRunner::new(
         queue,
         handlers,
+        timeout: settings.job_timeout.0,
         Arc::new(heartbeats),
         Arc::clone(&platform.wake),
         Arc::clone(&platform.env.random),

@@ -161,11 +161,6 @@ pub trait Handler: Send + Sync {
         "default"
     }
 
-    /// How long one run may take: its future is dropped then, and the attempt has failed.
-    fn timeout(&self) -> Duration {
-        Duration::from_secs(25)
-    }
-
     /// Runs one job. The same job may run again after a crash: effects outside the database carry (job, attempt).
     async fn run(&self, job: &LeasedJob) -> Outcome;
 }

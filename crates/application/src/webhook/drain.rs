@@ -103,6 +103,9 @@ impl Brake {
 }
 
 impl Drainer {
+    /// How long a run may be busy sending. One that were cut off sooner would send again what has arrived.
+    pub const LONGEST: Duration = Duration::from_secs(TURN.as_secs() + EXCHANGE.as_secs());
+
     /// The drainer over its ports.
     #[must_use]
     pub fn new(

@@ -45,13 +45,14 @@ pub enum HeartbeatsError {
 }
 
 impl Heartbeats {
-    /// Starts the thread, which prolongs all leases by `lease`, every third of it. `open` makes a queue whose connections
-    /// live on the given runtime, and so do not depend on the main one.
+    /// Starts the thread, which prolongs all leases by `lease`, once in each `every`. `open` makes a queue whose
+    /// connections live on the given runtime, and so do not depend on the main one.
     ///
     /// # Errors
     /// No thread, no runtime, or what `open` answers.
     pub fn start(
         lease: Duration,
+        every: Duration,
         open: impl FnOnce(Handle) -> Result<Arc<dyn JobQueue>, StoreError>,
     ) -> Result<Self, HeartbeatsError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -60,7 +61,7 @@ impl Heartbeats {
         let (beating, stopped) = (Arc::clone(&held), stop.clone());
         let thread =
             std::thread::Builder::new().name("job-heartbeats".to_owned()).spawn(move || {
-                runtime.block_on(stopped.run_until_cancelled(beating.beat(&*queue, lease)));
+                runtime.block_on(stopped.run_until_cancelled(beating.beat(&*queue, lease, every)));
             })?;
         Ok(Self { held, stop, thread: Some(thread) })
     }
@@ -98,8 +99,7 @@ impl Drop for Heartbeats {
 }
 
 impl Held {
-    async fn beat(&self, queue: &dyn JobQueue, lease: Duration) {
-        let every = lease / 3;
+    async fn beat(&self, queue: &dyn JobQueue, lease: Duration, every: Duration) {
         let mut pause = every;
         loop {
             sleep(pause).await;

@@ -33,6 +33,9 @@ pub struct JobRunnerOptions {
     pub default_concurrency: usize,
     /// How long a job is leased; [`Heartbeats`] prolong it.
     pub lease: Duration,
+    /// How long one run may take: its future is dropped then, which rolls its transaction back, and the attempt has
+    /// failed.
+    pub timeout: Duration,
     /// The longest time between two looks at the queue.
     pub poll: Duration,
     /// How long to wait for more when something became due or a slot free: one claim for many.
@@ -51,6 +54,7 @@ impl Default for JobRunnerOptions {
             concurrency: HashMap::new(),
             default_concurrency: 8,
             lease: Duration::from_secs(30),
+            timeout: Duration::from_secs(25),
             poll: Duration::from_millis(500),
             gather: Duration::from_millis(2),
             rescue: Duration::from_secs(5),
@@ -242,6 +246,7 @@ impl JobRunner {
             heartbeats: Arc::clone(&self.heartbeats),
             abandoned: Arc::clone(abandoned),
             random: Arc::clone(&self.random),
+            timeout: self.options.timeout,
             stuck: self.options.stuck,
             job,
         };

@@ -27,6 +27,8 @@ pub(super) struct Run {
     pub(super) heartbeats: Arc<Heartbeats>,
     pub(super) abandoned: Arc<Abandoned>,
     pub(super) random: Arc<dyn Random>,
+    /// How long the run may take.
+    pub(super) timeout: Duration,
     /// How long a cancelled run may take to end.
     pub(super) stuck: Duration,
 }
@@ -65,7 +67,7 @@ impl Run {
                 self.settle(outcome(ended), started).await;
                 return;
             }
-            () = sleep(self.handler.timeout()) => Cut::TimedOut,
+            () = sleep(self.timeout) => Cut::TimedOut,
             () = self.lost.cancelled() => Cut::LeaseLost,
             () = self.abandoned.all.cancelled() => Cut::ProcessEnds,
         };
@@ -113,8 +115,9 @@ impl Run {
     async fn end_as(self, cut: Cut, started: Instant) {
         match cut {
             Cut::TimedOut => {
-                let timeout = self.handler.timeout();
-                let failure = Failure::internal(format!("the run took longer than {timeout:?}"));
+                metrics::counter!("convene_jobs_timed_out_total", "kind" => self.handler.kind())
+                    .increment(1);
+                let failure = Failure::internal(format!("timed out after {:?}", self.timeout));
                 self.settle(Outcome::Retry(failure), started).await;
             }
             Cut::LeaseLost => {

@@ -22,7 +22,6 @@ type Act = Box<dyn Fn(LeasedJob) -> BoxFuture<'static, Outcome> + Send + Sync>;
 struct Actor {
     kind: &'static str,
     queue: &'static str,
-    timeout: Duration,
     act: Act,
     runs: Mutex<Vec<LeasedJob>>,
     running: AtomicUsize,
@@ -37,7 +36,6 @@ impl Actor {
         Arc::new(Self {
             kind,
             queue: "default",
-            timeout: SOON * 2,
             act: Box::new(move |job| Box::pin(act(job))),
             runs: Mutex::default(),
             running: AtomicUsize::new(0),
@@ -62,10 +60,6 @@ impl Handler for Actor {
 
     fn queue(&self) -> &'static str {
         self.queue
-    }
-
-    fn timeout(&self) -> Duration {
-        self.timeout
     }
 
     async fn run(&self, job: &LeasedJob) -> Outcome {
@@ -96,6 +90,7 @@ fn job(kind: &'static str) -> NewJob {
 fn options() -> JobRunnerOptions {
     JobRunnerOptions {
         lease: Duration::from_millis(300),
+        timeout: SOON * 2,
         poll: Duration::from_millis(20),
         rescue: Duration::from_millis(20),
         drain: Duration::from_millis(200),
@@ -111,7 +106,8 @@ fn start_with(
 ) -> Running {
     let queue: Arc<dyn JobQueue> = Arc::new(platform.clone());
     let beating = Arc::clone(&queue);
-    let heartbeats = Heartbeats::start(options.lease, move |_| Ok(beating)).unwrap();
+    let heartbeats =
+        Heartbeats::start(options.lease, options.lease / 3, move |_| Ok(beating)).unwrap();
     let handlers = actors.iter().map(|actor| Arc::clone(actor) as Arc<dyn Handler>).collect();
     let runner = JobRunner::new(
         queue,
@@ -180,17 +176,9 @@ async fn a_queue_runs_no_more_than_its_limit_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_panics_and_time_outs_spend_attempts_until_the_job_is_dead() {
-    let actors: [(Arc<Actor>, &str); 3] = [
+    let actors: [(Arc<Actor>, &str); 2] = [
         (Actor::new("test.fails", async |_| Outcome::Retry(failure())), "the test wants it"),
         (Actor::new("test.panics", async |_| panic!("the test panics")), "the test panics"),
-        (
-            Arc::new(Actor {
-                timeout: Duration::from_millis(20),
-                ..Arc::into_inner(Actor::new("test.hangs", async |_| std::future::pending().await))
-                    .unwrap()
-            }),
-            "the run took longer than 20ms",
-        ),
     ];
     for (actor, said) in actors {
         let platform = FakePlatform::default();
@@ -204,6 +192,44 @@ async fn failures_panics_and_time_outs_spend_attempts_until_the_job_is_dead() {
         assert!(platform.live_jobs().is_empty());
         runner.stop().await;
     }
+}
+
+/// Tells when it is dropped.
+struct Guard(Arc<AtomicUsize>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_takes_too_long_is_dropped_and_tried_again() {
+    let platform = FakePlatform::default();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&dropped);
+    let actor = Actor::new("test.hangs", move |_| {
+        // What the run holds, a transaction for example.
+        let guard = Guard(Arc::clone(&counted));
+        async move {
+            std::future::pending::<()>().await;
+            drop(guard);
+            Outcome::Done
+        }
+    });
+    let timeout = Duration::from_millis(20);
+    let runner = start_with(&platform, &[&actor], JobRunnerOptions { timeout, ..options() });
+    platform.enqueue(vec![NewJob { max_attempts: 2, ..job("test.hangs") }]).await.unwrap();
+    actor.has_run(1).await;
+    poll_until(SOON, "the run is cut off", async || {
+        (dropped.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+    assert_eq!(actor.runs().len(), 1, "there is a pause before the second attempt");
+    let (attempt, error) = dead(&platform).await;
+    assert_eq!((attempt, dropped.load(Ordering::SeqCst)), (2, 2));
+    assert!(error.contains("timed out after 20ms"), "{error}");
+    runner.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,19 +310,16 @@ impl Drop for CountsDrop {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_does_not_end_when_cancelled_loses_its_slot() {
     let platform = FakePlatform::default();
-    let stuck = Arc::new(Actor {
-        timeout: Duration::from_millis(20),
-        ..Arc::into_inner(Actor::new("test.stuck", async |_| {
-            // Not to be cancelled either, and leaves the runtime its timers.
-            tokio::task::block_in_place(|| std::thread::sleep(Duration::from_secs(2)));
-            Outcome::Done
-        }))
-        .unwrap()
+    let stuck = Actor::new("test.stuck", async |_| {
+        // Not to be cancelled either, and leaves the runtime its timers.
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_secs(2)));
+        Outcome::Done
     });
     let other = Actor::new("test.other", async |_| Outcome::Done);
     let concurrency = [("default".to_owned(), 1)].into();
-    let runner =
-        start_with(&platform, &[&stuck, &other], JobRunnerOptions { concurrency, ..options() });
+    let timeout = Duration::from_millis(20);
+    let options = JobRunnerOptions { concurrency, timeout, ..options() };
+    let runner = start_with(&platform, &[&stuck, &other], options);
     platform.enqueue(vec![job("test.stuck")]).await.unwrap();
     stuck.has_run(1).await;
     platform.enqueue(vec![NewJob { priority: 1, ..job("test.other") }]).await.unwrap();
@@ -353,7 +376,7 @@ fn a_kind_has_one_handler() {
     let platform = FakePlatform::default();
     let queue: Arc<dyn JobQueue> = Arc::new(platform.clone());
     let beating = Arc::clone(&queue);
-    let heartbeats = Heartbeats::start(SOON, move |_| Ok(beating)).unwrap();
+    let heartbeats = Heartbeats::start(SOON, SOON / 3, move |_| Ok(beating)).unwrap();
     let handler = || Actor::new("test.job", async |_| Outcome::Done) as Arc<dyn Handler>;
     let runner = JobRunner::new(
         queue,

@@ -88,6 +88,32 @@ fn all_mistakes_are_told_at_once() {
     );
 }
 
+/// Work that is cut off, or leased to somebody else, while it is still being done would be done twice.
+#[test]
+fn a_lease_outlasts_its_job_and_a_job_what_it_sends() {
+    for (variable, text, key) in [
+        ("CONVENE__WORKER__LEASE", "25s", "worker.lease"),
+        ("CONVENE__WORKER__HEARTBEAT", "15s", "worker.lease"),
+        ("CONVENE__WORKER__HEARTBEAT", "0s", "worker.heartbeat"),
+        ("CONVENE__WORKER__JOB_TIMEOUT", "20s", "worker.job_timeout"),
+        ("CONVENE__WORKER__POLL_INTERVAL", "0ms", "worker.poll_interval"),
+    ] {
+        let refused = load(&environment(&[(variable, text)]), Profile::Standard);
+        assert_eq!(keys(refused), [key], "{variable}={text}");
+    }
+}
+
+#[test]
+fn schemas_are_published_by_the_api_unless_another_place_is_named() {
+    let base = |variables: &[(&str, &str)]| {
+        load(&environment(variables), Profile::Standard).unwrap().1.schema_base()
+    };
+    let public = ("CONVENE__HTTP__PUBLIC_URL", "https://convene.example/");
+    assert_eq!(base(&[public]), "https://convene.example");
+    let named = ("CONVENE__EVENTS__SCHEMA_BASE", "https://schemas.example");
+    assert_eq!(base(&[public, named]), "https://schemas.example");
+}
+
 #[test]
 fn a_mistake_names_its_key_and_its_variable() {
     let mistake = Mistake::of("database.pool_size", "must be at least 1");
