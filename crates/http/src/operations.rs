@@ -52,7 +52,7 @@ struct Ready {
     /// about to end).
     #[schema(example = "ready")]
     status: &'static str,
-    /// What was looked at.
+    /// What was looked at: `database`, `migrations`, and `redis` and `broker` where they are configured.
     checks: Vec<Check>,
 }
 

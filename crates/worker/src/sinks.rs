@@ -79,15 +79,20 @@ impl SinkEngine {
         Self { log, sink, wake, holder, options }
     }
 
-    /// Runs until the shutdown, which lets the events in flight land first.
+    /// Runs until the shutdown, which lets the events in flight land first, and then closes the sink.
     pub async fn run(&self, shutdown: CancellationToken) {
+        self.follow(&shutdown).await;
+        self.sink.close().await;
+    }
+
+    async fn follow(&self, shutdown: &CancellationToken) {
         let mut bell = self.wake.log.listen();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         while !shutdown.is_cancelled() {
             let pause = match self.log.lead(self.sink.name(), self.holder, self.options.lease).await
             {
                 Ok(None) => self.options.standby,
-                Ok(Some(lead)) => match self.lead(lead, &mut bell, &mut backoff, &shutdown).await {
+                Ok(Some(lead)) => match self.lead(lead, &mut bell, &mut backoff, shutdown).await {
                     Ended::Shutdown => {
                         self.resign(lead).await;
                         return;

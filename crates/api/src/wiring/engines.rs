@@ -11,7 +11,7 @@ use convene_application::kernel::sweep;
 use convene_infrastructure::postgres::PgStore;
 use convene_infrastructure::postgres::pool::Pool;
 use convene_messaging::{
-    BusSink, RabbitConsumers, RabbitOptions, RabbitSink, Topology, declare_topology,
+    BusSink, BusStatus, RabbitConsumers, RabbitOptions, RabbitSink, Topology, declare_topology,
 };
 use convene_worker::{
     Canary, Heartbeats, JobRunner, JobRunnerOptions, Scheduler, SequencerEngine, SequencerOptions,
@@ -110,11 +110,17 @@ fn publish(convene: &Convene, intake: Intake, supervisor: &mut Supervisor) -> Ar
     let random = Arc::clone(&convene.platform.env.random);
     let consumer =
         Arc::new(RabbitConsumers::new(options.clone(), topology.clone(), intake, random));
+    let sink = Arc::new(RabbitSink::new(options, topology));
+    let (fed, publishing) = (Arc::clone(&consumer), Arc::clone(&sink));
+    convene
+        .platform
+        .bus
+        .watch(move || fed.status() == BusStatus::Up && publishing.status() == BusStatus::Up);
     supervisor.run("consumers", move |end| {
         let engine = Arc::clone(&consumer);
         async move { engine.run(end).await }
     });
-    Arc::new(RabbitSink::new(options, topology))
+    sink
 }
 
 fn rabbit(config: &Config) -> Option<RabbitOptions> {
@@ -171,13 +177,13 @@ fn job_runner(convene: &Convene, intake: &Intake, worker: Uuid) -> Result<JobRun
     let options = JobRunnerOptions {
         default_concurrency: settings.concurrency,
         lease: settings.lease.0,
+        timeout: settings.job_timeout.0,
         poll: settings.poll_interval.0,
         ..JobRunnerOptions::default()
     };
     JobRunner::new(
         queue,
         handlers,
-        timeout: settings.job_timeout.0,
         Arc::new(heartbeats),
         Arc::clone(&platform.wake),
         Arc::clone(&platform.env.random),

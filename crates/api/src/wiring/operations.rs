@@ -1,6 +1,6 @@
 //! What operators ask: whether the process can serve, and its metrics.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,13 +16,32 @@ use super::Platform;
 /// Renders the metrics.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
+const BROKER: &str = "broker";
+
 /// How long one dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether a process that publishes and consumes gets through to the broker, as its engines see it. One that has no such
+/// engines knows nothing to the contrary.
+#[derive(Clone, Default)]
+pub(super) struct BusWatch(Arc<OnceLock<Box<dyn Fn() -> bool + Send + Sync>>>);
+
+impl BusWatch {
+    pub(super) fn watch(&self, works: impl Fn() -> bool + Send + Sync + 'static) {
+        // The engines of a process are started once; the first are those that run.
+        self.0.get_or_init(|| Box::new(works));
+    }
+
+    fn works(&self) -> bool {
+        self.0.get().is_none_or(|works| works())
+    }
+}
 
 /// Asks what the process depends on.
 pub(super) struct Probes {
     store: PgStore,
     runtime: Handle,
+    bus: BusWatch,
     /// Name and address of what can be done without for a while.
     optional: Vec<(&'static str, String)>,
 }
@@ -30,11 +49,16 @@ pub(super) struct Probes {
 impl Probes {
     pub(super) fn of(platform: &Platform) -> Self {
         let config = &platform.config;
-        let optional = [("redis", &config.redis.url, 6379), ("broker", &config.broker.url, 5672)]
+        let optional = [("redis", &config.redis.url, 6379), (BROKER, &config.broker.url, 5672)]
             .into_iter()
             .filter_map(|(name, url, port)| Some((name, address(url.expose_secret(), port)?)))
             .collect();
-        Self { store: platform.store.clone(), runtime: Handle::current(), optional }
+        Self {
+            store: platform.store.clone(),
+            runtime: Handle::current(),
+            bus: platform.bus.clone(),
+            optional,
+        }
     }
 }
 
@@ -46,22 +70,26 @@ impl Readiness for Probes {
         let database = self
             .runtime
             .spawn(async move { timeout(PATIENCE, migrate::pending(store.pool())).await });
-        let (database, optional) = futures::join!(
-            database,
-            futures::future::join_all(
-                self.optional.iter().map(|(name, address)| reachable(name, address))
-            )
-        );
-        let migrated = matches!(database, Ok(Ok(Ok(missing))) if missing.is_empty());
-        let state = if migrated { CheckState::Up } else { CheckState::Down };
-        std::iter::once(Check { name: "database", state }).chain(optional).collect()
+        let optional = self.optional.iter().map(|(name, address)| self.optional(name, address));
+        let (database, optional) = futures::join!(database, futures::future::join_all(optional));
+        let (answers, migrated) = match database {
+            Ok(Ok(Ok(missing))) => (true, missing.is_empty()),
+            _ => (false, false),
+        };
+        let needed = [("database", answers), ("migrations", migrated)];
+        let state = |up| if up { CheckState::Up } else { CheckState::Down };
+        let needed = needed.into_iter().map(|(name, up)| Check { name, state: state(up) });
+        needed.chain(optional).collect()
     }
 }
 
-async fn reachable(name: &'static str, address: &str) -> Check {
-    let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
-    let state = if matches!(connected, Ok(Ok(_))) { CheckState::Up } else { CheckState::Degraded };
-    Check { name, state }
+impl Probes {
+    /// What can be done without for a while.
+    async fn optional(&self, name: &'static str, address: &str) -> Check {
+        let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
+        let up = matches!(connected, Ok(Ok(_))) && (name != BROKER || self.bus.works());
+        Check { name, state: if up { CheckState::Up } else { CheckState::Degraded } }
+    }
 }
 
 /// Host and port of a URL; none for an empty one.
@@ -75,6 +103,18 @@ fn address(url: &str, default_port: u16) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_that_the_engines_do_not_get_through_to_does_not_work() {
+        let bus = BusWatch::default();
+        assert!(bus.works(), "nothing is known to the contrary");
+        let up = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let told = Arc::clone(&up);
+        bus.clone().watch(move || told.load(std::sync::atomic::Ordering::SeqCst));
+        assert!(bus.works());
+        up.store(false, std::sync::atomic::Ordering::SeqCst);
+        assert!(!bus.works());
+    }
 
     #[test]
     fn finds_the_address_in_a_url() {

@@ -17,6 +17,7 @@ use convene_integrations::security::{EnvelopeDigester, EnvelopeKey, EnvelopeSeal
 use secrecy::ExposeSecret as _;
 use tokio::runtime::Handle;
 
+use super::operations::BusWatch;
 use crate::config::{Config, Mistake, Profile};
 use crate::error::StartError;
 
@@ -42,6 +43,8 @@ pub struct Platform {
     pub mailer: Arc<dyn Mailer>,
     /// The mailbox that mail goes to without a mail server.
     pub mailbox: Option<Arc<DevMailbox>>,
+    /// Whether this process gets through to the broker.
+    pub(super) bus: BusWatch,
     /// The role to serve as, if the login may take it.
     role: Option<String>,
 }
@@ -79,6 +82,7 @@ impl Platform {
             digester: Arc::new(EnvelopeDigester::new(envelope_key)),
             mailer,
             mailbox,
+            bus: BusWatch::default(),
             role,
             config,
         })

@@ -214,6 +214,9 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// [`SinkError`] if nothing can be published now.
     async fn publish(&self, events: &[LoggedEvent]) -> Result<Option<i64>, SinkError>;
+
+    /// Ends what it holds open, such as a connection; there is nothing more to publish.
+    async fn close(&self) {}
 }
 
 /// A sink that cannot publish now; the cursor stays and the sink is tried again.

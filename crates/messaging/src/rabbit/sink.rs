@@ -45,11 +45,6 @@ impl RabbitSink {
         self.health.status()
     }
 
-    /// Ends the connection; to be called when there is nothing more to publish.
-    pub async fn close(&self) {
-        self.publisher.close().await;
-    }
-
     fn outgoing<'a>(&'a self, event: &'a LoggedEvent) -> Outgoing<'a> {
         Outgoing {
             exchange: self.topology.events(),
@@ -99,5 +94,9 @@ impl Sink for RabbitSink {
                 Ok(last)
             }
         }
+    }
+
+    async fn close(&self) {
+        self.publisher.close().await;
     }
 }

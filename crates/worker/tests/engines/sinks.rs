@@ -1,5 +1,6 @@
 //! A sink's engine: in order, without gaps, one leader at a time, and on again after whatever happens.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ struct FakeSink {
     down: Mutex<bool>,
     /// A permit for each call.
     calls: Semaphore,
+    closed: AtomicBool,
 }
 
 impl FakeSink {
@@ -31,6 +33,7 @@ impl FakeSink {
             gap: Mutex::default(),
             down: Mutex::default(),
             calls: Semaphore::new(Semaphore::MAX_PERMITS),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -71,6 +74,10 @@ impl Sink for FakeSink {
             positions.filter(|position| gap.is_none_or(|gap| *position <= gap)).collect();
         self.published.lock().unwrap().extend(&confirmed);
         Ok(confirmed.last().copied())
+    }
+
+    async fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
     }
 }
 
@@ -123,7 +130,9 @@ async fn events_are_published_in_order_and_the_cursor_follows() {
     platform.log(events(3));
     cursor(&platform, 13).await;
     assert_eq!(sink.published(), (1..=13).collect::<Vec<_>>());
+    assert!(!sink.closed.load(Ordering::SeqCst));
     running.stop().await;
+    assert!(sink.closed.load(Ordering::SeqCst), "the end of the engine is the end of the sink");
 }
 
 #[tokio::test(flavor = "multi_thread")]
