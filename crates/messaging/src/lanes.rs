@@ -48,6 +48,7 @@ mod tests {
             envelope: Bytes::from(format!(
                 r#"{{"id":"{number}","subject":"{subject}","data":{{}}}}"#
             )),
+            replay: 0,
         }
     }
 

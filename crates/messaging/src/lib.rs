@@ -32,5 +32,6 @@ mod rabbit;
 
 pub use bus::BusSink;
 pub use rabbit::{
-    BrokerError, BusStatus, RabbitConsumers, RabbitOptions, RabbitSink, Topology, declare_topology,
+    BrokerError, BrokerReport, BusStatus, RabbitConsumers, RabbitOptions, RabbitSink, Topology,
+    declare_topology, inspect_broker,
 };

@@ -6,6 +6,7 @@
 //! [`reset_password`](AuthService::reset_password) end them. No answer tells whether an address has an account: both cases
 //! read and write alike, and what differs is said in mail.
 
+mod admin;
 pub mod authenticate;
 mod authenticator;
 pub mod crypto;
@@ -20,6 +21,7 @@ mod revocations;
 mod service;
 mod token;
 
+pub use admin::{AdminMade, NewAdmin};
 pub use authenticator::Authenticator;
 pub use guessing::GuessingLimits;
 pub use login::Login;

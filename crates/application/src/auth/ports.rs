@@ -64,6 +64,9 @@ pub trait AuthTx: Tx + ProvisionUser {
     /// Stages a credential. An address that has one surfaces from commit, as a violation of [`ADDRESS_TAKEN`].
     fn insert_credential(&mut self, credential: Credential, account: AccountKey);
 
+    /// Stages that a person administers the platform. One who does already keeps the first grant.
+    fn grant_platform_admin(&mut self, grant: AdminGrant);
+
     /// Stages another password hash.
     fn set_password_hash(&mut self, user: UserId, password_hash: String);
 
@@ -120,6 +123,16 @@ pub trait AuthReads: Send + Sync {
         now: Timestamp,
         limit: i64,
     ) -> Result<Vec<RegistrationId>, StoreError>;
+}
+
+/// Knows who administers the platform.
+#[async_trait]
+pub trait PlatformAdmins: Send + Sync {
+    /// Whether this person may act across communities.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn is_platform_admin(&self, user: UserId) -> Result<bool, StoreError>;
 }
 
 /// Counts consecutive logins that did not succeed, by account, whether the account exists or not.
@@ -208,6 +221,19 @@ pub struct Credential {
     pub address: String,
     /// The hash of the password (PHC format).
     pub password_hash: String,
+}
+
+/// That a person administers the platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminGrant {
+    /// Who.
+    pub user: UserId,
+    /// By whom; none for the operator's command.
+    pub granted_by: Option<UserId>,
+    /// Why, in the words of whoever granted it.
+    pub reason: String,
+    /// Now.
+    pub at: Timestamp,
 }
 
 /// A credential under lock.

@@ -5,15 +5,15 @@
 
 use convene_contracts::user::UserRegistered;
 use convene_domain::auth::password::Password;
-use convene_domain::ids::{RegistrationId, UserId};
+use convene_domain::ids::RegistrationId;
 use convene_domain::text::{DisplayName, EmailAddress};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::guessing::MailRequest;
 use super::jobs::{MailToken, ResendVerification};
-use super::ports::{ADDRESS_TAKEN, Credential, NewRegistration, TokenFor};
-use super::service::{AuthService, invalid_token, on_behalf_of};
+use super::ports::{ADDRESS_TAKEN, AuthTx, Credential, NewRegistration, TokenFor};
+use super::service::{AuthService, Inner, invalid_token, on_behalf_of};
 use super::token::OpaqueToken;
 use crate::kernel::context::RequestContext;
 use crate::kernel::error::Failure;
@@ -85,26 +85,15 @@ impl AuthService {
             .filter(|registration| now < registration.token_expires_at)
             .ok_or_else(invalid_token)?;
 
-        let user: UserId = auth.env.id(now);
-        let address = registration.email.normalized();
-        let account = auth.account_key_of(&address);
-        tx.discard_registrations(&address);
-        tx.insert_credential(
-            Credential { user, address, password_hash: registration.password_hash },
-            account,
-        );
-        // Whoever guessed before there was an account has not guessed its password.
-        tx.forget_attempts(account);
-        tx.provision_user(NewUser {
-            id: user,
+        let person = NewUser {
+            id: auth.env.id(now),
             email: registration.email,
             display_name: registration.display_name,
             created_at: now,
-        });
+        };
+        let user = person.id;
         let context = on_behalf_of(context, user, None);
-        let registered = UserRegistered { user_id: public(user) };
-        let event = auth.env.recorder(&context, now, None).event(user, 1, registered);
-        tx.staged().events.push(event);
+        auth.open_account(&mut *tx, &context, person, registration.password_hash);
         tx.staged().audit(&context, None, "auth.verify_email", user, json!({}));
         tx.commit().await.map_err(|error| {
             // Another registration of the address was verified before this one was made.
@@ -126,5 +115,28 @@ impl AuthService {
         auth.guard.admit_mail(MailRequest::Verification, &account).await?;
         let resend = ResendVerification::new(&*auth.sealer, &email);
         auth.stage_job(NewJob::new(&resend).caused_by(context)).await
+    }
+}
+
+impl Inner {
+    /// Stages an account whose address is known to be the person's, and that it has come to be.
+    pub(super) fn open_account(
+        &self,
+        tx: &mut dyn AuthTx,
+        context: &RequestContext,
+        person: NewUser,
+        password_hash: String,
+    ) {
+        let (user, now) = (person.id, person.created_at);
+        let address = person.email.normalized();
+        let account = self.account_key_of(&address);
+        tx.discard_registrations(&address);
+        tx.insert_credential(Credential { user, address, password_hash }, account);
+        // Whoever guessed before there was an account has not guessed its password.
+        tx.forget_attempts(account);
+        tx.provision_user(person);
+        let registered = UserRegistered { user_id: public(user) };
+        let event = self.env.recorder(context, now, None).event(user, 1, registered);
+        tx.staged().events.push(event);
     }
 }

@@ -24,6 +24,9 @@ pub struct RetryConsumption {
     pub consumer: String,
     /// Which event.
     pub position: i64,
+    /// The replay that it belongs to; 0 for none.
+    #[serde(default)]
+    pub replay: i32,
 }
 
 impl Job for RetryConsumption {
@@ -86,6 +89,17 @@ impl Subscription {
     }
 }
 
+/// What became of an event that was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The consumer has taken it, now or before.
+    Consumed,
+    /// The consumer failed; a job is stored that tries again.
+    Postponed,
+    /// The consumer does not want events of its type.
+    Unwanted,
+}
+
 /// Where every bus hands its events in.
 ///
 /// An event is done with when its consumer has taken it, or when a job is stored that tries again: so one failure never
@@ -110,6 +124,12 @@ impl Intake {
         Ok(Self { subscriptions, jobs })
     }
 
+    /// The consumer of this name.
+    #[must_use]
+    pub fn subscription(&self, consumer: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|known| known.name() == consumer)
+    }
+
     /// The consumers with what they want.
     #[must_use]
     pub fn subscriptions(&self) -> &[Subscription] {
@@ -124,14 +144,18 @@ impl Intake {
         &self,
         subscription: &Subscription,
         event: &LoggedEvent,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Taken, StoreError> {
         if !subscription.wants(&event.event_type) {
-            return Ok(());
+            return Ok(Taken::Unwanted);
         }
-        let Err(failure) = subscription.consume(event).await else { return Ok(()) };
-        let consumer = subscription.name();
-        let retry = RetryConsumption { consumer: consumer.to_owned(), position: event.position };
-        let key = format!("{consumer}:{}", event.position);
+        let Err(failure) = subscription.consume(event).await else { return Ok(Taken::Consumed) };
+        let (consumer, replay) = (subscription.name(), event.replay);
+        let retry =
+            RetryConsumption { consumer: consumer.to_owned(), position: event.position, replay };
+        let key = match replay {
+            0 => format!("{consumer}:{}", event.position),
+            replay => format!("{consumer}:{}:{replay}", event.position),
+        };
         self.jobs.enqueue(vec![NewJob::new(&retry).unique(key)]).await?;
         tracing::warn!(
             consumer,
@@ -140,7 +164,7 @@ impl Intake {
             error = &failure as &dyn std::error::Error,
             "a consumption failed and is tried again as a job"
         );
-        Ok(())
+        Ok(Taken::Postponed)
     }
 
     /// The handler that tries failed consumptions again.
@@ -158,8 +182,7 @@ struct Retries {
 #[async_trait]
 impl RunJob<RetryConsumption> for Retries {
     async fn run(&self, job: RetryConsumption, _: &LeasedJob) -> Outcome {
-        let found = self.intake.subscriptions.iter().find(|known| known.name() == job.consumer);
-        let Some(subscription) = found else {
+        let Some(subscription) = self.intake.subscription(&job.consumer) else {
             return Outcome::Discard(Failure::internal(format!(
                 "there is no consumer {}",
                 job.consumer
@@ -175,6 +198,7 @@ impl RunJob<RetryConsumption> for Retries {
                 job.position
             )));
         };
+        let event = LoggedEvent { replay: job.replay, ..event };
         match subscription.consume(&event).await {
             Ok(()) => Outcome::Done,
             Err(failure) => Outcome::Retry(failure),

@@ -94,6 +94,8 @@ pub struct LoggedEvent {
     pub community: Option<CommunityId>,
     /// The `CloudEvents` envelope as JSON.
     pub envelope: Bytes,
+    /// 0, unless an operator has a consumer take the event once more: the number of that replay.
+    pub replay: i32,
 }
 
 /// Gives committed events their positions. Any number of processes may call it; one at a time does the work.

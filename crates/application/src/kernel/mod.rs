@@ -14,6 +14,7 @@ pub mod jobs;
 pub mod limits;
 pub mod log;
 pub mod mail;
+pub mod operate;
 pub mod page;
 pub mod precondition;
 pub mod random;

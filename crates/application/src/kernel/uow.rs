@@ -31,10 +31,11 @@ pub trait Tx: Send {
     /// [`StoreError::Fenced`]. With `completes` the job is done with this commit.
     fn fence(&mut self, fence: Fence, completes: bool);
 
-    /// Claims an event for a consumer, to be called before the first read, with which the claim travels. A transaction
+    /// Claims an event for a consumer, to be called before the first read, with which the claim travels. `replay` is that
+    /// of the event: each replay of an event that was consumed before is a consumption of its own. A transaction
     /// that claims an event which was consumed before writes nothing: its commit is `Ok` and rolls back. So a consumer
     /// whose effect takes no read needs no question and no second flight.
-    fn consume(&mut self, consumer: &'static str, event: Uuid);
+    fn consume(&mut self, consumer: &'static str, event: Uuid, replay: i32);
 
     /// Whether the claimed event was consumed before. Known after the first read; saves the work behind it.
     fn consumed_before(&self) -> bool;

@@ -76,7 +76,7 @@ impl Consumer for FanOut {
         let deliveries = wanting.iter().map(|webhook| (self.env.id(now), *webhook)).collect();
 
         let mut tx = self.uow.begin(Vec::new()).await?;
-        tx.consume(self.name(), event.id);
+        tx.consume(self.name(), event.id, event.replay);
         tx.insert_deliveries(fanned, deliveries);
         // Also for endpoints that are disabled: one that is being enabled right now must not miss it.
         let drains = wanting.into_iter().map(|webhook| Drain { webhook }.job().caused_by(&context));

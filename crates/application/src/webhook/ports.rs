@@ -122,6 +122,43 @@ pub trait WebhookReads: Send + Sync {
     ) -> Result<Vec<WebhookId>, StoreError>;
 }
 
+/// Endpoints and deliveries of all communities, for operators.
+#[async_trait]
+pub trait WebhookDirectory: Send + Sync {
+    /// Endpoints of a community, or of all, newest first.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn all_endpoints(
+        &self,
+        community: Option<CommunityId>,
+        limit: u32,
+    ) -> Result<Vec<Endpoint>, StoreError>;
+
+    /// An endpoint of any community.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn find_endpoint(&self, webhook: WebhookId) -> Result<Option<Endpoint>, StoreError>;
+
+    /// The endpoint of a delivery.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn endpoint_of(&self, delivery: DeliveryId) -> Result<Option<Endpoint>, StoreError>;
+
+    /// Deliveries to an endpoint, in one status or any, newest first.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn all_deliveries(
+        &self,
+        webhook: WebhookId,
+        status: Option<DeliveryStatus>,
+        limit: u32,
+    ) -> Result<Vec<DeliveryView>, StoreError>;
+}
+
 /// Deliveries on their way out.
 #[async_trait]
 pub trait DeliveryQueue: Send + Sync {

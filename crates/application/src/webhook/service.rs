@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use convene_domain::community::CommunityRef;
-use convene_domain::ids::{DeliveryId, WebhookId};
-use convene_domain::webhook::{DeliveryStatus, Endpoint};
+use convene_domain::ids::{CommunityId, DeliveryId, WebhookId};
+use convene_domain::webhook::{DeliveryStatus, Endpoint, EndpointPatch};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
 
@@ -154,17 +155,7 @@ impl WebhookService {
         let patch = change?.check(&*self.policy)?;
         community.ensure_writable()?;
 
-        let patched = current.patched(patch, self.env.now());
-        if let Some(patched) = &patched {
-            tx.update_endpoint(patched);
-            let staged = tx.staged();
-            if patched.is_enabled() {
-                staged.jobs.push(Drain { webhook }.job().caused_by(context));
-            }
-            let facts = json!({ "fields": differing(&current, patched) });
-            staged.audit(context, Some(community.id), "webhook.update", webhook, facts);
-        }
-        let outcome = patched.unwrap_or(current);
+        let outcome = change_endpoint(&mut *tx, context, current, patch, self.env.now());
         tx.staged().reply(idempotency.as_ref(), &outcome);
         tx.commit().await?;
         Ok(Reply::Fresh(outcome))
@@ -245,21 +236,15 @@ impl WebhookService {
         let community = self.managed(principal, community).await?;
         let mut tx = self.uow.begin(uow::claims(idempotency.as_ref())).await?;
         let locked = tx.lock_delivery(community.id, webhook, delivery).await?;
-        let mut view = locked.ok_or_else(Failure::not_found)?;
+        let view = locked.ok_or_else(Failure::not_found)?;
         if let Some(reply) = uow::replay(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
         community.ensure_writable()?;
 
-        if !view.in_flight {
-            let ended = view.status != DeliveryStatus::Pending;
-            tx.requeue_delivery(delivery, self.env.now(), ended);
-            view.status = DeliveryStatus::Pending;
-            tx.staged().jobs.push(Drain { webhook }.job().caused_by(context));
-        }
-        let staged = tx.staged();
-        staged.audit(context, Some(community.id), "webhook.resend", delivery, json!({}));
-        staged.reply(idempotency.as_ref(), &view);
+        let place = (community.id, webhook);
+        let view = send_again(&mut *tx, context, place, view, self.env.now());
+        tx.staged().reply(idempotency.as_ref(), &view);
         tx.commit().await?;
         Ok(Reply::Fresh(view))
     }
@@ -288,6 +273,43 @@ impl WebhookService {
         };
         reply.map(|reply| Some(Reply::Replayed(reply))).map_err(Failure::internal)
     }
+}
+
+/// Stages the changes of a locked endpoint, if they change anything, and returns it as it is then.
+pub(super) fn change_endpoint(
+    tx: &mut dyn WebhookTx,
+    context: &RequestContext,
+    current: Endpoint,
+    patch: EndpointPatch,
+    now: Timestamp,
+) -> Endpoint {
+    let Some(patched) = current.patched(patch, now) else { return current };
+    tx.update_endpoint(&patched);
+    let staged = tx.staged();
+    if patched.is_enabled() {
+        staged.jobs.push(Drain { webhook: patched.id }.job().caused_by(context));
+    }
+    let facts = json!({ "fields": differing(&current, &patched) });
+    staged.audit(context, Some(patched.community), "webhook.update", patched.id, facts);
+    patched
+}
+
+/// Stages that a locked delivery is sent again, unless it is on its way, and returns it as it is then.
+pub(super) fn send_again(
+    tx: &mut dyn WebhookTx,
+    context: &RequestContext,
+    (community, webhook): (CommunityId, WebhookId),
+    mut view: DeliveryView,
+    now: Timestamp,
+) -> DeliveryView {
+    if !view.in_flight {
+        let ended = view.status != DeliveryStatus::Pending;
+        tx.requeue_delivery(view.id, now, ended);
+        view.status = DeliveryStatus::Pending;
+        tx.staged().jobs.push(Drain { webhook }.job().caused_by(context));
+    }
+    tx.staged().audit(context, Some(community), "webhook.resend", view.id, json!({}));
+    view
 }
 
 /// The names of the fields that differ. Their values stay out of the audit log: a URL can be a secret.

@@ -262,6 +262,7 @@ pub(crate) fn logged(event: NewEvent) -> LoggedEvent {
         version: event.version,
         community: event.community,
         envelope: event.envelope,
+        replay: 0,
     }
 }
 

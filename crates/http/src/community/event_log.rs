@@ -159,6 +159,7 @@ mod tests {
             version: 1,
             community: None,
             envelope: Bytes::from_static(envelope.as_bytes()),
+            replay: 0,
         }
     }
 

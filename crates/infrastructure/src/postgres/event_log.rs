@@ -16,8 +16,9 @@ use uuid::Uuid;
 use super::PgStore;
 use super::sql::{micros, sql};
 
+/// An event of the log.
 #[derive(QueryableByName)]
-struct Row {
+pub(super) struct Row {
     #[diesel(sql_type = BigInt)]
     position: i64,
     #[diesel(sql_type = SqlUuid)]
@@ -41,6 +42,7 @@ impl From<Row> for LoggedEvent {
             version: u16::try_from(row.version).unwrap_or(0),
             community: row.community_id.map(CommunityId::from_uuid),
             envelope: Bytes::from(row.envelope),
+            replay: 0,
         }
     }
 }

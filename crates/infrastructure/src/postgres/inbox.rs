@@ -12,25 +12,28 @@ use super::sql::{Sql, sql};
 pub(super) struct Consumption {
     pub(super) consumer: &'static str,
     pub(super) event: Uuid,
+    pub(super) replay: i32,
 }
 
 impl Consumption {
     /// Claims the event and tells whether it was consumed before. Waits for another transaction that claims it just now.
     pub(super) async fn claim(self, connection: &AsyncPgConnection) -> Result<bool, StoreError> {
-        let claimed =
-            sql("INSERT INTO inbox (event_id, consumer) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                .bind(self.event)
-                .bind(self.consumer)
-                .run(connection)
-                .await?;
+        let claimed = sql("INSERT INTO inbox (event_id, consumer, replay) VALUES ($1, $2, $3)
+             ON CONFLICT DO NOTHING")
+        .bind(self.event)
+        .bind(self.consumer)
+        .bind(self.replay)
+        .run(connection)
+        .await?;
         Ok(claimed == 0)
     }
 
     /// Claims the event or, if it was consumed before, ends the transaction: for those that read nothing first.
     pub(super) fn insert(self) -> Sql {
-        sql("INSERT INTO inbox (event_id, consumer) VALUES ($1, $2)")
+        sql("INSERT INTO inbox (event_id, consumer, replay) VALUES ($1, $2, $3)")
             .bind(self.event)
             .bind(self.consumer)
+            .bind(self.replay)
     }
 }
 

@@ -35,12 +35,12 @@ const ROLE_ATTEMPTS: u32 = 20;
 const ROLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Tables that the serving role may only read: the sequencer's function alone writes them.
-const READ_ONLY: [&str; 5] =
+pub(super) const READ_ONLY: [&str; 5] =
     ["domain_events", "log_head", "audit_log", "audit_chains", "__diesel_schema_migrations"];
 /// Tables that it may add to: the sequencer's function alone takes from them.
-const APPEND_ONLY: [&str; 2] = ["outbox", "audit_pending"];
+pub(super) const APPEND_ONLY: [&str; 2] = ["outbox", "audit_pending"];
 /// Tables that it may only read and erase.
-const ERASABLE: [&str; 1] = ["audit_personal"];
+pub(super) const ERASABLE: [&str; 1] = ["audit_personal"];
 
 /// What migrating came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

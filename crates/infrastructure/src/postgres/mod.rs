@@ -12,6 +12,7 @@ mod jobs;
 mod keyset;
 pub mod listen;
 pub mod migrate;
+pub mod operate;
 mod outbox;
 pub mod pool;
 mod queue;

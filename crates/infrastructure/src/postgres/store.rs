@@ -71,6 +71,8 @@ begins!(
     dyn convene_application::auth::ports::AuthTx,
     dyn convene_application::community::ports::CommunityTx,
     dyn convene_application::event::ports::EventTx,
+    dyn convene_application::kernel::operate::jobs::JobTx,
+    dyn convene_application::kernel::operate::replay::ReplayTx,
     dyn convene_application::rsvp::ports::RsvpTx,
     dyn convene_application::user::ports::UserTx,
     dyn convene_application::webhook::ports::WebhookTx,

@@ -121,8 +121,8 @@ impl Tx for PgTx {
         self.fence = Some((fence, completes));
     }
 
-    fn consume(&mut self, consumer: &'static str, event: Uuid) {
-        self.consumption = Some(Consumption { consumer, event });
+    fn consume(&mut self, consumer: &'static str, event: Uuid, replay: i32) {
+        self.consumption = Some(Consumption { consumer, event, replay });
     }
 
     fn consumed_before(&self) -> bool {

@@ -8,6 +8,7 @@ async fn ports() -> (Ports, TestDatabase) {
     let ports = Ports {
         uow: store.clone(),
         reads: store.clone(),
+        admins: store.clone(),
         attempts: store.clone(),
         revocations: store.clone(),
         sweep: store.clone(),

@@ -44,7 +44,7 @@ async fn consume_reading(
     event: Uuid,
 ) -> Result<bool, StoreError> {
     let mut tx: Box<dyn RsvpTx> = store.begin(Vec::new()).await?;
-    tx.consume(consumer, event);
+    tx.consume(consumer, event, 0);
     tx.open(EventId::from_uuid(event), &[], 0).await?;
     let before = tx.consumed_before();
     tx.staged().jobs.push(effect());
@@ -55,7 +55,7 @@ async fn consume_reading(
 /// A consumer that writes alone: one flight.
 async fn consume_blindly(store: &PgStore, event: Uuid) -> Result<(), StoreError> {
     let mut tx: Box<dyn RsvpTx> = store.begin(Vec::new()).await?;
-    tx.consume(CONSUMER, event);
+    tx.consume(CONSUMER, event, 0);
     tx.staged().jobs.push(effect());
     tx.commit().await
 }
@@ -104,7 +104,7 @@ async fn an_effect_that_fails_leaves_the_event_unclaimed() {
     let (admin, store) = (session(&database.admin_url()).await, store_of(&database, 2));
     let event = new_event();
     let mut tx: Box<dyn RsvpTx> = store.begin(Vec::new()).await.unwrap();
-    tx.consume(CONSUMER, event);
+    tx.consume(CONSUMER, event, 0);
     tx.open(EventId::from_uuid(event), &[], 0).await.unwrap();
     drop(tx);
     assert!(!consume_reading(&store, CONSUMER, event).await.unwrap());

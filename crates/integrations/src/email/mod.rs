@@ -6,4 +6,4 @@ mod smtp;
 mod templates;
 
 pub use dev_mailbox::{DevMailbox, DevMailboxError};
-pub use smtp::{SmtpConfigError, SmtpMailer, SmtpTimeouts};
+pub use smtp::{SmtpConfigError, SmtpMailer, SmtpSilence, SmtpTimeouts};

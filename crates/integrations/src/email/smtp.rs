@@ -94,6 +94,35 @@ impl SmtpMailer {
     }
 }
 
+/// A mail server that cannot be used now.
+#[derive(Debug, thiserror::Error)]
+pub enum SmtpSilence {
+    /// It cannot be reached, does not greet, or refuses the login.
+    #[error("the mail server cannot be used")]
+    Refused(#[from] lettre::transport::smtp::Error),
+    /// It answers, but not as a mail server that is ready.
+    #[error("the mail server is not ready")]
+    NotReady,
+    /// It does not answer.
+    #[error("the mail server does not answer in time")]
+    Late(#[from] tokio::time::error::Elapsed),
+}
+
+impl SmtpMailer {
+    /// Greets the server (EHLO), encrypts and logs in as for a mail, and sends none.
+    ///
+    /// # Errors
+    /// [`SmtpSilence`].
+    pub async fn greet(&self) -> Result<(), SmtpSilence> {
+        let greeting = self.transport.test_connection();
+        if tokio::time::timeout(self.timeouts.exchange, greeting).await?? {
+            Ok(())
+        } else {
+            Err(SmtpSilence::NotReady)
+        }
+    }
+}
+
 #[async_trait]
 impl Mailer for SmtpMailer {
     async fn send(&self, id: &str, to: &EmailAddress, message: &Message) -> Result<(), MailError> {

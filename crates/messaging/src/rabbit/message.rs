@@ -103,6 +103,7 @@ fn decode(delivery: &Delivery) -> Result<(LoggedEvent, Option<String>), Undecoda
         event_type: event.r#type,
         community,
         envelope: Bytes::new(),
+        replay: 0,
     };
     Ok((logged, event.traceparent))
 }
@@ -147,6 +148,7 @@ mod tests {
             version: example.version(),
             community: example.communityid.as_ref().map(|id| id.as_str().parse().unwrap()),
             envelope: serde_json::to_vec(&example).unwrap().into(),
+            replay: 0,
         }
     }
 

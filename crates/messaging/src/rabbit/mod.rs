@@ -3,6 +3,7 @@
 mod connection;
 mod consumers;
 mod feed;
+mod inspection;
 mod message;
 mod publisher;
 mod sink;
@@ -16,6 +17,7 @@ use lapin::uri::AMQPUri;
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use consumers::RabbitConsumers;
+pub use inspection::{BrokerReport, inspect_broker};
 pub use sink::RabbitSink;
 pub use status::BusStatus;
 pub use topology::{Topology, declare_topology};

@@ -32,7 +32,7 @@ const UNROUTED_LENGTH: i64 = 10_000;
 /// The most parked messages; the oldest go. The log has the events.
 const PARKED_LENGTH: i64 = 100_000;
 /// How long the broker may take for one declaration.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The names and bindings of an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,11 @@ impl Topology {
             self.declare_queue(channel, queue).await?;
         }
         Ok(())
+    }
+
+    /// The names of both exchanges.
+    pub(super) fn exchanges(&self) -> [&str; 2] {
+        [&self.events, &self.unrouted]
     }
 
     /// Declares what all consumers share.

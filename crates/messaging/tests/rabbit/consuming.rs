@@ -70,7 +70,7 @@ async fn a_failed_consumption_becomes_a_job_and_holds_nothing_up() {
     assert_all_acknowledged(&broker, running).await;
     assert_eq!(consumer.positions(), [7, 8]);
     let stored = jobs.stored.lock().unwrap();
-    let retry = RetryConsumption { consumer: "recorder".to_owned(), position: 7 };
+    let retry = RetryConsumption { consumer: "recorder".to_owned(), position: 7, replay: 0 };
     assert_eq!(stored.len(), 1);
     assert_eq!(stored[0].kind, RetryConsumption::KIND);
     assert_eq!(stored[0].payload, serde_json::to_value(retry).unwrap());

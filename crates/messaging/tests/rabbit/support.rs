@@ -214,6 +214,7 @@ pub(crate) fn event_of(position: i64, rsvp: u8) -> LoggedEvent {
         version: event.version(),
         community: event.communityid.as_ref().map(|id| id.as_str().parse().unwrap()),
         envelope: serde_json::to_vec(&event).unwrap().into(),
+        replay: 0,
     }
 }
 

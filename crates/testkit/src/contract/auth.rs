@@ -13,7 +13,7 @@ use std::sync::Arc;
 use convene_application::auth::TokenDigest;
 use convene_application::auth::ports::{
     AccountKey, AuthReads, AuthTx, Credential, LoginAttempts, NewMailedToken, NewRefreshToken,
-    NewRegistration, NewSession, Revocations, Sweep, TokenFor,
+    NewRegistration, NewSession, PlatformAdmins, Revocations, Sweep, TokenFor,
 };
 use convene_application::kernel::store::StoreError;
 use convene_application::kernel::uow::Uow;
@@ -29,6 +29,8 @@ pub struct Ports {
     pub uow: Uow<dyn AuthTx>,
     /// Reads.
     pub reads: Arc<dyn AuthReads>,
+    /// Who administers the platform.
+    pub admins: Arc<dyn PlatformAdmins>,
     /// Failed logins.
     pub attempts: Arc<dyn LoginAttempts>,
     /// What was revoked.
@@ -51,6 +53,7 @@ macro_rules! auth_contract {
             a_token_needs_its_subject
             an_address_has_one_credential
             a_person_is_provisioned_with_the_credential
+            a_grant_makes_a_platform_admin
             a_token_tells_whom_it_is_mailed_to
             a_reset_is_locked_with_the_sessions
             what_is_not_committed_did_not_happen

@@ -21,6 +21,7 @@ mod tests {
         let ports = Ports {
             uow: store.clone(),
             reads: store.clone(),
+            admins: store.clone(),
             attempts: store.clone(),
             revocations: store.clone(),
             sweep: store.clone(),

@@ -129,6 +129,7 @@ impl State {
                 version: event.version,
                 community: event.community,
                 envelope: event.envelope,
+                replay: 0,
             });
         }
     }

@@ -42,8 +42,8 @@ pub struct Ledger {
     pub replies: HashMap<[u8; 32], ([u8; 32], StoredReply)>,
     /// Jobs that a unit of work completed.
     pub completed: Vec<Fence>,
-    /// Events by the consumer that took them.
-    pub consumed: HashSet<(&'static str, Uuid)>,
+    /// Events by the consumer that took them, with the replay.
+    pub consumed: HashSet<(&'static str, Uuid, i32)>,
 }
 
 impl<T> Clone for FakeStore<T> {
@@ -147,7 +147,7 @@ pub struct FakeTx<T> {
     claims: Vec<KeyClaim>,
     claimed: Vec<Claimed>,
     fence: Option<(Fence, bool)>,
-    consumes: Option<(&'static str, Uuid)>,
+    consumes: Option<(&'static str, Uuid, i32)>,
     consumed_before: bool,
 }
 
@@ -204,8 +204,8 @@ impl<T: Clone + Send + 'static> Tx for FakeTx<T> {
         self.fence = Some((fence, completes));
     }
 
-    fn consume(&mut self, consumer: &'static str, event: Uuid) {
-        self.consumes = Some((consumer, event));
+    fn consume(&mut self, consumer: &'static str, event: Uuid, replay: i32) {
+        self.consumes = Some((consumer, event, replay));
     }
 
     fn consumed_before(&self) -> bool {

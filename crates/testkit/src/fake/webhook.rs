@@ -41,6 +41,7 @@ pub fn confirmed_rsvp(env: &Env, community: CommunityId) -> LoggedEvent {
         version: event.version,
         community: event.community,
         envelope: event.envelope,
+        replay: 0,
     }
 }
 

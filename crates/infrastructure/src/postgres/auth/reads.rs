@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use convene_application::auth::TokenDigest;
 use convene_application::auth::ports::{
-    AccountKey, AuthReads, Credential, LoginAttempts, MailedToken, Recipient,
+    AccountKey, AuthReads, Credential, LoginAttempts, MailedToken, PlatformAdmins, Recipient,
 };
 use convene_application::kernel::store::StoreError;
 use convene_domain::ids::{RegistrationId, TypedId as _, UserId};
@@ -31,6 +31,12 @@ struct MailedTokenRow {
     user_id: Option<Uuid>,
     #[diesel(sql_type = Nullable<Text>)]
     address: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct GrantedRow {
+    #[diesel(sql_type = Bool)]
+    granted: bool,
 }
 
 #[derive(QueryableByName)]
@@ -82,6 +88,19 @@ impl AuthReads for PgStore {
             .rows(&connection)
             .await?;
         Ok(rows.into_iter().map(|row| RegistrationId::from_uuid(row.id)).collect())
+    }
+}
+
+#[async_trait]
+impl PlatformAdmins for PgStore {
+    async fn is_platform_admin(&self, user: UserId) -> Result<bool, StoreError> {
+        let connection = self.connection().await?;
+        let row: Option<GrantedRow> =
+            sql("SELECT EXISTS (SELECT FROM platform_admins WHERE user_id = $1) AS granted")
+                .bind(user.uuid())
+                .row(&connection)
+                .await?;
+        Ok(row.is_some_and(|row| row.granted))
     }
 }
 

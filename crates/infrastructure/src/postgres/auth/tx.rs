@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use convene_application::auth::TokenDigest;
 use convene_application::auth::ports::{
-    Account, AccountKey, AuthTx, Credential, NewMailedToken, NewRefreshToken, NewRegistration,
-    NewSession, PendingRegistration, PendingReset, PresentedToken, TokenFor,
+    Account, AccountKey, AdminGrant, AuthTx, Credential, NewMailedToken, NewRefreshToken,
+    NewRegistration, NewSession, PendingRegistration, PendingReset, PresentedToken, TokenFor,
 };
 use convene_application::kernel::store::StoreError;
 use convene_domain::auth::refresh::{RefreshToken, Spent};
@@ -212,6 +212,17 @@ impl AuthTx for PgTx {
                 .bind(credential.address)
                 .bind(account.0)
                 .bind(credential.password_hash),
+        );
+    }
+
+    fn grant_platform_admin(&mut self, grant: AdminGrant) {
+        self.write(
+            sql("INSERT INTO platform_admins (user_id, granted_by, reason, at) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (user_id) DO NOTHING")
+            .bind(grant.user.uuid())
+            .bind(grant.granted_by.map(|admin| admin.uuid()))
+            .bind(grant.reason)
+            .bind(grant.at),
         );
     }
 

@@ -1,5 +1,6 @@
 //! Webhooks: endpoints, their deliveries, and the attempts that were made.
 
+mod directory;
 mod queue;
 mod reads;
 mod rows;

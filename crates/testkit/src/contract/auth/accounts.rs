@@ -1,6 +1,8 @@
 //! Registrations, credentials and mailed tokens.
 
-use convene_application::auth::ports::{ADDRESS_TAKEN, NewMailedToken, Recipient, TokenFor};
+use convene_application::auth::ports::{
+    ADDRESS_TAKEN, AdminGrant, NewMailedToken, Recipient, TokenFor,
+};
 use convene_application::user::offers::NewUser;
 use convene_domain::ids::UserId;
 use convene_domain::text::{DisplayName, EmailAddress};
@@ -100,6 +102,29 @@ pub async fn a_person_is_provisioned_with_the_credential(ports: &Ports) {
     let contact = ports.directory.contact(user).await.expect("it is read").expect("it is there");
     assert_eq!((contact.email, contact.display_name), (email, display_name));
     assert_eq!(ports.directory.contact(id(2)).await.expect("it is read"), None);
+}
+
+/// A second grant changes nothing; others are none, and without a commit nobody is.
+pub async fn a_grant_makes_a_platform_admin(ports: &Ports) {
+    ports.open_account(ada(), "ada@example.org").await;
+    ports.open_account(id(2), "eve@example.org").await;
+    let grant = |reason: &str| AdminGrant {
+        user: ada(),
+        granted_by: Some(id(2)),
+        reason: reason.to_owned(),
+        at: at(0),
+    };
+    let is_admin =
+        async |user| ports.admins.is_platform_admin(user).await.expect("the grants are read");
+    let mut dropped = ports.begin().await;
+    dropped.grant_platform_admin(grant("never"));
+    drop(dropped);
+    assert!(!is_admin(ada()).await);
+    for reason in ["first", "again"] {
+        ports.write(|tx| tx.grant_platform_admin(grant(reason))).await.expect("it is granted");
+        assert!(is_admin(ada()).await, "{reason}");
+    }
+    assert!(!is_admin(id(2)).await);
 }
 
 /// A registrant with whether the address is taken, or the holder of an account.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use convene_application::auth::TokenDigest;
 use convene_application::auth::ports::{
-    AccountKey, AuthReads, Credential, LoginAttempts, MailedToken, Recipient, Revocations, Revoked,
-    Sweep, TokenFor,
+    AccountKey, AdminGrant, AuthReads, Credential, LoginAttempts, MailedToken, PlatformAdmins,
+    Recipient, Revocations, Revoked, Sweep, TokenFor,
 };
 use convene_application::kernel::store::StoreError;
 use convene_domain::ids::{RegistrationId, SessionId, UserId};
@@ -23,6 +23,8 @@ pub struct AuthTables {
     pub users: Users,
     /// Credentials by person, with the key of the address.
     pub credentials: BTreeMap<UserId, (Credential, AccountKey)>,
+    /// Who administers the platform.
+    pub platform_admins: BTreeMap<UserId, AdminGrant>,
     /// Registrations that wait.
     pub registrations: BTreeMap<RegistrationId, RegistrationRow>,
     /// Mailed tokens.
@@ -158,6 +160,13 @@ impl AuthReads for FakeStore<AuthTables> {
         pending.sort_by(|a, b| b.cmp(a));
         pending.truncate(usize::try_from(limit).unwrap_or(0));
         Ok(pending.into_iter().map(|(_, id)| id).collect())
+    }
+}
+
+#[async_trait]
+impl PlatformAdmins for FakeStore<AuthTables> {
+    async fn is_platform_admin(&self, user: UserId) -> Result<bool, StoreError> {
+        Ok(self.tables().await?.platform_admins.contains_key(&user))
     }
 }
 

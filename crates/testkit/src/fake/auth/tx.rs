@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use convene_application::auth::TokenDigest;
 use convene_application::auth::ports::{
-    ADDRESS_TAKEN, Account, AccountKey, AuthTx, Credential, NewMailedToken, NewRefreshToken,
-    NewRegistration, NewSession, PendingRegistration, PendingReset, PresentedToken, TokenFor,
+    ADDRESS_TAKEN, Account, AccountKey, AdminGrant, AuthTx, Credential, NewMailedToken,
+    NewRefreshToken, NewRegistration, NewSession, PendingRegistration, PendingReset,
+    PresentedToken, TokenFor,
 };
 use convene_application::kernel::idempotency::KeyClaim;
 use convene_application::kernel::store::StoreError;
@@ -124,6 +125,13 @@ impl AuthTx for FakeTx<AuthTables> {
                 return Err(StoreError::Unique { constraint: ADDRESS_TAKEN.to_owned() });
             }
             tables.credentials.insert(credential.user, (credential, account));
+            Ok(())
+        });
+    }
+
+    fn grant_platform_admin(&mut self, grant: AdminGrant) {
+        self.write(move |tables| {
+            tables.platform_admins.entry(grant.user).or_insert(grant);
             Ok(())
         });
     }
