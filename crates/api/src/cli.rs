@@ -1,6 +1,13 @@
 //! The command line.
 
+mod operate;
+
 use clap::{Parser, Subcommand};
+
+pub use operate::{
+    CreateAdmin, EventsCommand, JobState, JobsCommand, OutboxCommand, Replay, UserCommand,
+    WebhooksCommand,
+};
 
 /// Convene: accounts, communities, events, RSVPs and webhooks over HTTP JSON.
 #[derive(Debug, Parser)]
@@ -29,6 +36,23 @@ pub enum Command {
     /// Check and show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Check the configuration and everything that it names; exit code 1 if something is broken.
+    Doctor,
+    /// Make accounts.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Read the recorded events, and have a consumer take them once more.
+    #[command(subcommand)]
+    Events(EventsCommand),
+    /// Look at the events on their way out.
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
+    /// Look at jobs, try them again, cancel them.
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Look at webhooks of all communities, send again, switch on and off.
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// Print the OpenAPI document.
     Openapi,
     /// Print the AsyncAPI document.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use convene_application::kernel::error::Failure;
 use convene_application::kernel::store::StoreError;
 use convene_infrastructure::postgres::migrate::MigrateError;
 
@@ -43,6 +44,18 @@ pub enum StartError {
     /// Telemetry cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] crate::telemetry::TelemetryError),
+    /// The private database does not run.
+    #[error(
+        "the private PostgreSQL in {} does not run: start `convene run`, or set database.url (CONVENE__DATABASE__URL)",
+        .0.display()
+    )]
+    NotRunning(std::path::PathBuf),
+    /// A use case refused.
+    #[error(transparent)]
+    Refused(#[from] Failure),
+    /// A command did not do what it was asked to, and says why and what to do.
+    #[error("{0}")]
+    Told(String),
     /// Anything else.
     #[error("{what}")]
     Other {
@@ -79,11 +92,14 @@ impl StartError {
                 report.push_str(&format!("\n  {mistake}"));
             }
         }
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
+        for cause in causes(self) {
             report.push_str(&format!("\n  because: {cause}"));
-            source = cause.source();
         }
         report
     }
+}
+
+/// What lies behind an error, the nearest cause first.
+pub(crate) fn causes(error: &dyn std::error::Error) -> impl Iterator<Item = String> {
+    std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string)
 }

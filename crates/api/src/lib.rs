@@ -10,8 +10,8 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod wiring;
 
-/// The version with the commit that the binary was built from.
+/// The version with the commit that the binary was built from and its day.
 #[must_use]
 pub const fn version() -> &'static str {
-    concat!(env!("CARGO_PKG_VERSION"), " (", env!("CONVENE_COMMIT"), ")")
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("CONVENE_STAMP"), ")")
 }

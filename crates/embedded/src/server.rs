@@ -67,6 +67,23 @@ impl<E: Engine> Server<E> {
         Ok(server)
     }
 
+    /// Attaches to the server that runs from the folder of the options; `None` where none does, and nothing is started or
+    /// created then.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn running(options: ServerOptions) -> Result<Option<Self>, Error> {
+        if !options.data_dir.as_ref().is_some_and(|folder| folder.is_dir()) {
+            return Ok(None);
+        }
+        let (folder, _) = folder_for::<E>(&options)?;
+        let _start = state::lock(&folder)?;
+        let engine = E::locate(&folder)?;
+        let state = State::load(&folder)?;
+        let Some(running) = E::running(&folder, state.running())? else { return Ok(None) };
+        Self::attach(engine, options, folder, &state, running).map(Some)
+    }
+
     /// Like [`start`](Self::start), for a server that several processes use one after another and
     /// at the same time: it runs until none of them has used it for `linger`. Each handle counts
     /// as a use for as long as it, and its process, exist. [`ServerOptions::stop_on_drop`] is

@@ -3,7 +3,15 @@
 
 mod config;
 mod db;
+mod doctor;
+mod events;
+mod jobs;
+mod outbox;
 mod process;
+mod session;
+mod table;
+mod user;
+mod webhooks;
 
 use crate::cli::{Cli, Command};
 use crate::config::{Config, Environment, Profile};
@@ -20,6 +28,12 @@ pub async fn run(cli: Cli) -> Result<(), StartError> {
         Command::Run => process::run().await,
         Command::Db(command) => db::run(command, cli.json).await,
         Command::Config(command) => config::run(command, cli.json),
+        Command::Doctor => doctor::run(cli.json).await,
+        Command::User(command) => user::run(command, cli.json).await,
+        Command::Events(command) => events::run(command, cli.json).await,
+        Command::Outbox(command) => outbox::run(command, cli.json).await,
+        Command::Jobs(command) => jobs::run(command, cli.json).await,
+        Command::Webhooks(command) => webhooks::run(command, cli.json).await,
         Command::Openapi => print_json(&convene_http::openapi()),
         Command::Asyncapi => {
             let base = convene_contracts::SchemaBase::default();

@@ -57,6 +57,7 @@ fn prepare(
     service: &'static str,
 ) -> Result<(Telemetry, CancellationToken), StartError> {
     let telemetry = Telemetry::install(&config.telemetry, service)?;
+    tracing::info!(version = crate::version(), service, "starting");
     let shutdown = shutdown::on_signal().map_err(|error| StartError::Other {
         what: "signals cannot be handled",
         source: Box::new(error),
@@ -112,7 +113,7 @@ async fn embedded(config: &Config) -> Result<Postgres, StartError> {
     Ok(postgres)
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, convene_embedded::Error> + Send + 'static,
 ) -> Result<T, StartError> {
     match tokio::task::spawn_blocking(work).await {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 pub use load::{Environment, Mistake, load};
 pub use period::Period;
+pub(crate) use rules::PUBLIC_ENVELOPE_KEY;
 
 /// Which set of defaults is in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::Display, strum::EnumString)]

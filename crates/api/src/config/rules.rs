@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{Config, Mistake, Profile};
 
 /// The envelope key of `config/default.toml`, which everybody knows.
-const PUBLIC_ENVELOPE_KEY: &str = "Y29udmVuZS1kZXZlbG9wbWVudC1rZXktbm90LXNlY3I=";
+pub(crate) const PUBLIC_ENVELOPE_KEY: &str = "Y29udmVuZS1kZXZlbG9wbWVudC1rZXktbm90LXNlY3I=";
 
 /// Every rule that the configuration breaks.
 pub(super) fn check(profile: Profile, config: &Config) -> Vec<Mistake> {

@@ -133,7 +133,7 @@ fn rabbit(config: &Config) -> Option<RabbitOptions> {
 }
 
 /// The consumers of this installation.
-fn intake(platform: &Platform) -> Result<Intake, StartError> {
+pub(super) fn intake(platform: &Platform) -> Result<Intake, StartError> {
     Intake::new(vec![webhook::consumer(platform)], Arc::new(platform.jobs.clone())).map_err(
         |error| StartError::Other {
             what: "a consumer wants an event that does not exist",
@@ -142,11 +142,19 @@ fn intake(platform: &Platform) -> Result<Intake, StartError> {
     )
 }
 
+/// The broker and what has to exist there, if one is configured.
+pub(crate) fn topology(
+    platform: &Platform,
+) -> Result<Option<(RabbitOptions, Topology)>, StartError> {
+    let Some(options) = rabbit(&platform.config) else { return Ok(None) };
+    let topology = Topology::new(&options, intake(platform)?.subscriptions());
+    Ok(Some((options, topology)))
+}
+
 /// Declares the broker's exchanges and queues, so that whoever binds to them finds them. A broker that is down stops
 /// nothing: it is declared again when it is there.
 pub(crate) async fn declare(platform: &Platform) -> Result<(), StartError> {
-    let Some(options) = rabbit(&platform.config) else { return Ok(()) };
-    let topology = Topology::new(&options, intake(platform)?.subscriptions());
+    let Some((options, topology)) = topology(platform)? else { return Ok(()) };
     if let Err(error) = declare_topology(&options, &topology).await {
         tracing::warn!(
             error = &error as &dyn std::error::Error,

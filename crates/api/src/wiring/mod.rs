@@ -6,6 +6,7 @@ mod community;
 mod engines;
 mod event;
 mod operations;
+pub(crate) mod operators;
 mod platform;
 mod rsvp;
 mod user;
@@ -19,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::StartError;
 pub use engines::Engines;
-pub(crate) use engines::declare;
+pub(crate) use engines::{declare, topology};
 pub use operations::MetricsText;
 pub use platform::Platform;
+pub(crate) use platform::smtp;
 
 /// Everything that a process serves and runs.
 pub struct Convene {

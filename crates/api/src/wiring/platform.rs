@@ -55,10 +55,22 @@ impl Platform {
     /// # Errors
     /// What is wrong with the configuration or the database.
     pub async fn build(profile: Profile, config: Config) -> Result<Self, StartError> {
+        let role = migrate::serving_role(&config.database.url).await?;
+        Self::assemble(profile, config, role)
+    }
+
+    /// Builds the adapters without asking anything. Call on the runtime that is to drive the connections.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn assemble(
+        profile: Profile,
+        config: Config,
+        role: Option<String>,
+    ) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         let wake = Arc::new(Wake::default());
-        let role = migrate::serving_role(&config.database.url).await?;
         let store = |size| {
             let pool = Pool::new(&pool_options(&config, size, role.as_deref()), Handle::current());
             pool.map(|pool| PgStore::new(pool, Arc::clone(&wake))).map_err(StartError::Database)
@@ -125,19 +137,23 @@ fn key(text: &secrecy::SecretString) -> Result<EnvelopeKey, StartError> {
     })
 }
 
+/// The mail server that is configured.
+pub(crate) fn smtp(
+    config: &Config,
+    timeouts: SmtpTimeouts,
+    clock: &Arc<dyn Clock>,
+) -> Result<SmtpMailer, StartError> {
+    let mail = &config.mail;
+    SmtpMailer::new(&mail.smtp_url, &mail.from, timeouts, Arc::clone(clock)).map_err(|error| {
+        StartError::Configuration(vec![Mistake::of("mail.smtp_url", error.to_string())])
+    })
+}
+
 type Mail = (Arc<dyn Mailer>, Option<Arc<DevMailbox>>);
 
 fn mail(profile: Profile, config: &Config, clock: &Arc<dyn Clock>) -> Result<Mail, StartError> {
     if !config.mail.smtp_url.expose_secret().is_empty() {
-        let mailer = SmtpMailer::new(
-            &config.mail.smtp_url,
-            &config.mail.from,
-            SmtpTimeouts::default(),
-            Arc::clone(clock),
-        )
-        .map_err(|error| {
-            StartError::Configuration(vec![Mistake::of("mail.smtp_url", error.to_string())])
-        })?;
+        let mailer = smtp(config, SmtpTimeouts::default(), clock)?;
         return Ok((Arc::new(mailer), None));
     }
     let folder = (profile == Profile::Embedded).then(|| config.embedded.data_dir.join("mail"));

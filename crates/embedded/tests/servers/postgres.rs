@@ -55,6 +55,22 @@ fn a_temporary_server_is_as_documented_and_gone_with_its_handle() {
 }
 
 #[test]
+fn only_a_running_server_is_attached_to_without_starting_one() {
+    let folder = folder();
+    let absent = folder.path().join("absent");
+    assert!(Postgres::running(kept(&absent)).unwrap().is_none());
+    assert!(!absent.exists(), "nothing is created");
+
+    let mut server = start(kept(folder.path()));
+    let attached = Postgres::running(kept(folder.path())).unwrap().expect("it runs");
+    assert_eq!((attached.pid(), attached.port()), (server.pid(), server.port()));
+    drop(attached);
+    assert!(server.is_running(), "who only looked stops nothing");
+    server.stop().unwrap();
+    assert!(Postgres::running(kept(folder.path())).unwrap().is_none());
+}
+
+#[test]
 fn killed_and_restarted_it_has_its_data_and_its_port() {
     let mut server = start(ServerOptions::temporary());
     query(&server, "create table kept as select 42 as answer");

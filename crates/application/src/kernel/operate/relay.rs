@@ -52,7 +52,7 @@ impl RelayStatus {
     where
         S: Sequencer + SinkCursors + EventLog,
     {
-        let waiting = store.backlog().await?;
+        let waiting = Sequencer::backlog(store).await?;
         let sinks = store.sinks().await?;
         // Behind the cursors, so that none of them is ahead of it.
         let head = store.head().await?;
