@@ -9,7 +9,7 @@ use convene_contracts::EventTypePattern;
 use serde_json::{Value, json};
 
 use super::session::Session;
-use super::{print_json, table};
+use super::{print_json, say, table};
 use crate::cli::{EventsCommand, Replay};
 use crate::error::StartError;
 use crate::wiring::operators;
@@ -81,8 +81,7 @@ fn show(events: &[RecordedEvent], json: bool) -> Result<(), StartError> {
         ["position", "recorded", "type", "subject", "community"],
         &rows,
         "No events that fit.",
-    );
-    Ok(())
+    )
 }
 
 async fn replay(session: &Session, asked: Replay, json: bool) -> Result<(), StartError> {
@@ -117,27 +116,30 @@ async fn replay(session: &Session, asked: Replay, json: bool) -> Result<(), Star
             "postponed": report.postponed,
         }));
     }
-    tell(&request, &report);
-    Ok(())
+    tell(&request, &report)
 }
 
-fn tell(request: &ReplayRequest, report: &ReplayReport) {
+fn tell(request: &ReplayRequest, report: &ReplayReport) -> Result<(), StartError> {
     if let Some(number) = report.replay {
-        println!("Replay {number} for {}", request.consumer);
+        say(format_args!("Replay {number} for {}", request.consumer))?;
     }
-    println!("Events that fit:      {}", report.matched);
+    say(format_args!("Events that fit:      {}", report.matched))?;
     if request.mode != ReplayMode::Again {
-        println!("Taken before:         {}", report.consumed_before);
+        say(format_args!("Taken before:         {}", report.consumed_before))?;
     }
     if report.too_old > 0 {
-        println!("Too old to tell:      {} (`--again` takes them all the same)", report.too_old);
+        say(format_args!(
+            "Too old to tell:      {} (`--again` takes them all the same)",
+            report.too_old
+        ))?;
     }
     let verb = if request.dry_run { "Would be replayed:" } else { "Replayed:" };
-    println!("{verb:<22}{}", report.replayed);
+    say(format_args!("{verb:<22}{}", report.replayed))?;
     if report.postponed > 0 {
-        println!(
+        say(format_args!(
             "Failed, now jobs:     {} (`convene jobs list --kind consumer.retry`)",
             report.postponed
-        );
+        ))?;
     }
+    Ok(())
 }

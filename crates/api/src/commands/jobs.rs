@@ -4,7 +4,7 @@ use convene_application::kernel::operate::jobs::{JobFilter, JobView, Retried};
 use serde_json::{Value, json};
 
 use super::session::Session;
-use super::{print_json, table};
+use super::{print_json, say, table};
 use crate::cli::{JobState, JobsCommand};
 use crate::error::StartError;
 use crate::wiring::operators;
@@ -36,10 +36,10 @@ async fn retry(session: &Session, id: i64, json: bool) -> Result<(), StartError>
         return print_json(&json!({ "job": id, "outcome": outcome, "now": now }));
     }
     if revived.is_empty() {
-        println!("Job {id} is due now, with all its attempts.");
+        say(format_args!("Job {id} is due now, with all its attempts."))?;
     }
     for revived in revived {
-        println!("Job {id} lives again as job {}.", revived.now);
+        say(format_args!("Job {id} lives again as job {}.", revived.now))?;
     }
     Ok(())
 }
@@ -51,7 +51,7 @@ async fn retry_dead(session: &Session, kind: Option<String>, json: bool) -> Resu
     if json {
         return print_json(&json!({ "kind": kind, "revived": revived }));
     }
-    println!("{revived} dead job(s) live again.");
+    say(format_args!("{revived} dead job(s) live again."))?;
     Ok(())
 }
 
@@ -61,7 +61,7 @@ async fn cancel(session: &Session, id: i64, json: bool) -> Result<(), StartError
     if json {
         return print_json(&json!({ "job": id, "removed": states }));
     }
-    println!("Removed job {id} ({}).", states.join(", "));
+    say(format_args!("Removed job {id} ({}).", states.join(", ")))?;
     Ok(())
 }
 
@@ -95,8 +95,7 @@ fn show(jobs: &[JobView], json: bool) -> Result<(), StartError> {
             ]
         })
         .collect();
-    table::print(["id", "kind", "state", "attempts", "at", "last error"], &rows, "No jobs.");
-    Ok(())
+    table::print(["id", "kind", "state", "attempts", "at", "last error"], &rows, "No jobs.")
 }
 
 fn as_json(job: &JobView) -> Value {

@@ -13,6 +13,8 @@ mod table;
 mod user;
 mod webhooks;
 
+use std::io::Write as _;
+
 use crate::cli::{Cli, Command};
 use crate::config::{Config, Environment, Profile};
 use crate::error::StartError;
@@ -75,6 +77,15 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), StartError> {
         what: "the output is not JSON",
         source: Box::new(error),
     })?;
-    println!("{text}");
-    Ok(())
+    say(text)
+}
+
+/// Prints a line. That its reader has seen enough and gone is no mistake.
+fn say(line: impl std::fmt::Display) -> Result<(), StartError> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(StartError::Other { what: "nothing can be printed", source: Box::new(error) })
+        }
+        _ => Ok(()),
+    }
 }

@@ -5,7 +5,7 @@ use convene_application::kernel::operate::relay::RelayStatus;
 use serde_json::json;
 
 use super::session::Session;
-use super::{print_json, table};
+use super::{print_json, say, table};
 use crate::cli::OutboxCommand;
 use crate::error::StartError;
 
@@ -40,9 +40,9 @@ async fn status(session: &Session, json: bool) -> Result<(), StartError> {
             "sinks": sinks,
         }));
     }
-    println!("Waiting for their position: {}", status.waiting.rows);
-    println!("The oldest has waited:      {} s", table::seconds(status.waiting.age));
-    println!("Last position:              {}", status.head);
+    say(format_args!("Waiting for their position: {}", status.waiting.rows))?;
+    say(format_args!("The oldest has waited:      {} s", table::seconds(status.waiting.age)))?;
+    say(format_args!("Last position:              {}", status.head))?;
     let rows: Vec<_> = status
         .sinks
         .iter()
@@ -63,6 +63,5 @@ async fn status(session: &Session, json: bool) -> Result<(), StartError> {
         ["sink", "position", "lag", "oldest", "epoch", "led"],
         &rows,
         "No sink has published yet: start `convene worker`.",
-    );
-    Ok(())
+    )
 }

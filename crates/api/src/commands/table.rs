@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
+use super::say;
+use crate::error::StartError;
+
 /// Prints rows under their headings; `empty` where there are none.
-pub(super) fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]], empty: &str) {
+pub(super) fn print<const N: usize>(
+    headings: [&str; N],
+    rows: &[[String; N]],
+    empty: &str,
+) -> Result<(), StartError> {
     if rows.is_empty() {
-        println!("{empty}");
-        return;
+        return say(empty);
     }
     for line in lines(headings, rows) {
-        println!("{line}");
+        say(line)?;
     }
+    Ok(())
 }
 
 fn lines<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Vec<String> {

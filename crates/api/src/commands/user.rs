@@ -9,8 +9,8 @@ use convene_domain::text::{DisplayName, EmailAddress};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::print_json;
 use super::session::Session;
+use super::{print_json, say};
 use crate::cli::{CreateAdmin, UserCommand};
 use crate::error::StartError;
 use crate::wiring::operators;
@@ -52,13 +52,15 @@ async fn create_admin(asked: CreateAdmin, json: bool) -> Result<(), StartError> 
     }
     let (user, email) = (made.user(), asked.email.as_str());
     match made {
-        AdminMade::Created(_) => println!("Created {user} ({email}), an administrator."),
+        AdminMade::Created(_) => say(format_args!("Created {user} ({email}), an administrator."))?,
         AdminMade::Promoted(_) => {
-            println!("{user} ({email}) is an administrator; the password stays as it is.");
+            say(format_args!(
+                "{user} ({email}) is an administrator; the password stays as it is."
+            ))?;
         }
     }
     if let Some(password) = shown {
-        println!("Password, shown this once: {password}");
+        say(format_args!("Password, shown this once: {password}"))?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use convene_domain::webhook::{Endpoint, EndpointStatus};
 use serde_json::{Value, json};
 
 use super::session::Session;
-use super::{print_json, table};
+use super::{print_json, say, table};
 use crate::cli::WebhooksCommand;
 use crate::error::StartError;
 use crate::wiring::operators;
@@ -57,8 +57,7 @@ fn list(endpoints: &[Endpoint], json: bool) -> Result<(), StartError> {
         ["endpoint", "community", "status", "failures", "failing since", "url"],
         &rows,
         "No endpoints.",
-    );
-    Ok(())
+    )
 }
 
 fn deliveries(
@@ -91,8 +90,7 @@ fn deliveries(
         ["delivery", "type", "status", "attempts", "last answer", "made"],
         &rows,
         "No deliveries.",
-    );
-    Ok(())
+    )
 }
 
 fn resent(endpoint: &Endpoint, view: &DeliveryView, json: bool) -> Result<(), StartError> {
@@ -100,14 +98,13 @@ fn resent(endpoint: &Endpoint, view: &DeliveryView, json: bool) -> Result<(), St
         return print_json(&delivery_json(view));
     }
     match (view.in_flight, endpoint.is_enabled()) {
-        (true, _) => println!("{} is on its way already.", view.id),
-        (false, true) => println!("{} is sent again.", view.id),
-        (false, false) => println!(
+        (true, _) => say(format_args!("{} is on its way already.", view.id)),
+        (false, true) => say(format_args!("{} is sent again.", view.id)),
+        (false, false) => say(format_args!(
             "{} is sent once its endpoint is enabled: `convene webhooks enable {}`",
             view.id, endpoint.id
-        ),
+        )),
     }
-    Ok(())
 }
 
 async fn set(
@@ -121,8 +118,7 @@ async fn set(
     if json {
         return print_json(&endpoint_json(&endpoint));
     }
-    println!("{} is {}.", endpoint.id, endpoint.status.as_str());
-    Ok(())
+    say(format_args!("{} is {}.", endpoint.id, endpoint.status.as_str()))
 }
 
 fn endpoint_json(endpoint: &Endpoint) -> Value {

@@ -9,7 +9,7 @@ use convene_integrations::security::EnvelopeKey;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{configured, print_json};
+use super::{configured, print_json, say};
 use crate::config::{Config, Mistake, PUBLIC_ENVELOPE_KEY, Profile};
 use crate::error::{StartError, causes};
 use crate::wiring::Platform;
@@ -179,9 +179,9 @@ fn tell(profile: Option<Profile>, checks: &[Check], json: bool) -> Result<(), St
             "checks": rows,
         }));
     }
-    println!("Convene {}", crate::version());
+    say(format_args!("Convene {}", crate::version()))?;
     for check in checks {
-        println!("{check}");
+        say(check)?;
     }
     Ok(())
 }
