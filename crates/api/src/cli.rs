@@ -68,6 +68,27 @@ pub enum Db {
     Migrate,
     /// Tell which migrations are missing.
     Status,
+    /// Fill an empty database with data to look at, or to measure on.
+    Seed {
+        /// Which data.
+        #[arg(long, value_enum)]
+        profile: Seed,
+        /// How much of it, for `load`: 0.01 is a hundredth of every table.
+        #[arg(long, default_value_t = 1.0)]
+        scale: f64,
+        /// Empty the database first.
+        #[arg(long)]
+        destructive: bool,
+    },
+}
+
+/// What a database can be filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Seed {
+    /// Six people, their communities and their events, made through the use cases.
+    Demo,
+    /// 1,000 communities, 20,000 events, 50,000 people and 1,000,000 RSVPs.
+    Load,
 }
 
 /// Commands on the configuration.

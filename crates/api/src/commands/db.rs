@@ -11,8 +11,8 @@ use crate::config::Profile;
 use crate::error::StartError;
 
 pub(super) async fn run(command: Db, json: bool) -> Result<(), StartError> {
-    let (_, config) = configured(Profile::default())?;
-    let url = config.database.url;
+    let (profile, config) = configured(Profile::default())?;
+    let url = config.database.url.clone();
     match command {
         Db::Migrate => {
             let report = migrate::migrate(&url).await?;
@@ -22,6 +22,9 @@ pub(super) async fn run(command: Db, json: bool) -> Result<(), StartError> {
                 println!("{report}");
             }
             Ok(())
+        }
+        Db::Seed { profile: data, scale, destructive } => {
+            super::seed::run((profile, config), data, scale, destructive, json).await
         }
         Db::Status => {
             let pool = Pool::new(&PoolOptions::new(url, 1), Handle::current())

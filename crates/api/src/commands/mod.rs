@@ -8,6 +8,7 @@ mod events;
 mod jobs;
 mod outbox;
 mod process;
+mod seed;
 mod session;
 mod table;
 mod user;

@@ -5,7 +5,7 @@
 
 use convene_contracts::user::UserRegistered;
 use convene_domain::auth::password::Password;
-use convene_domain::ids::RegistrationId;
+use convene_domain::ids::{RegistrationId, UserId};
 use convene_domain::text::{DisplayName, EmailAddress};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
@@ -99,6 +99,32 @@ impl AuthService {
             // Another registration of the address was verified before this one was made.
             if error.violates(ADDRESS_TAKEN) { invalid_token() } else { error.into() }
         })
+    }
+
+    /// Makes an account at once. Whoever calls vouches for the address: an operator, never a stranger.
+    ///
+    /// # Errors
+    /// `overloaded`; an address that has an account is an internal failure.
+    pub async fn open_account(
+        &self,
+        context: &RequestContext,
+        account: Registration,
+    ) -> Result<UserId, Failure> {
+        let auth = &*self.0;
+        let password_hash = auth.hash(account.password).await?;
+        let now = auth.env.now();
+        let person = NewUser {
+            id: auth.env.id(now),
+            email: account.email,
+            display_name: account.display_name,
+            created_at: now,
+        };
+        let user = person.id;
+        let mut tx = auth.uow.begin(Vec::new()).await?;
+        auth.open_account(&mut *tx, context, person, password_hash);
+        tx.staged().audit(context, None, "auth.open_account", user, json!({}));
+        tx.commit().await?;
+        Ok(user)
     }
 
     /// Has the mail that verifies an address sent again, if the address waits for it.

@@ -1,5 +1,7 @@
 //! People.
 
+pub(in crate::postgres) mod load;
+
 use async_trait::async_trait;
 use convene_application::kernel::store::StoreError;
 use convene_application::user::offers::{Contact, Directory, NewUser, ProvisionUser};

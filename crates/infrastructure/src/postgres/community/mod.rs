@@ -1,5 +1,6 @@
 //! Communities, the slugs that lead to them, and their members.
 
+pub(in crate::postgres) mod load;
 mod reads;
 mod rows;
 mod tx;
