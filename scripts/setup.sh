@@ -2,7 +2,8 @@
 # Installs what this machine lacks, or says exactly what that is. Usage: setup.sh [run|test]
 #
 #   run   what `make run` needs: the Rust toolchain (only checked), a C compiler, PostgreSQL's programs
-#   test  also Redis and RabbitMQ, for the tests and the standard profile (default)
+#   test  also Redis and RabbitMQ, for the tests and the standard profile, and what the example consumers are written in
+#         (default)
 #
 # Only programs are installed. No system service is started or enabled: every command starts servers of its own.
 set -euo pipefail
@@ -56,6 +57,10 @@ missing_packages() {
     [ "$purpose" = run ] && return
     command -v redis-server >/dev/null || echo redis-server
     command -v rabbitmq-server >/dev/null || echo rabbitmq-server
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
+    command -v node >/dev/null || echo nodejs
+    # The package of somebody else's that has a newer Node.js brings npm along.
+    command -v npm >/dev/null || echo npm
 }
 
 install_packages() {
