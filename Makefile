@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 CONVENE := cargo run --quiet --package convene-api --bin convene --
 
-.PHONY: help setup run demo test test-unit test-e2e fmt lint check ci bench openapi migration clean
+.PHONY: help setup run demo test test-unit test-e2e fmt lint check ci bench openapi migration new-module clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ openapi: ## Write docs/openapi.json, docs/asyncapi.json and docs/schema.sql anew
 
 migration: ## Create a database migration: make migration NAME=add_event_tags
 	@cargo xtask migration '$(NAME)'
+
+new-module: ## Create a feature module in every layer: make new-module NAME=announcement
+	@cargo xtask new-module '$(NAME)'
 
 clean: ## Remove what was built; data in .convene stays
 	cargo clean

@@ -1,5 +1,5 @@
 //! Convene's repository tasks: architecture checks, snapshots of the public surfaces, new
-//! migrations.
+//! migrations and new modules.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -8,6 +8,7 @@
 
 mod arch;
 mod migration;
+mod new_module;
 mod postgres;
 mod repository;
 mod snapshots;
@@ -38,6 +39,15 @@ enum Task {
         /// What it does, in lower case with underscores: `add_event_tags`.
         name: String,
     },
+    /// Create the files of a new feature module in every layer.
+    NewModule {
+        /// A noun of one word in lower case: `announcement`.
+        #[arg(required_unless_present = "check")]
+        name: Option<String>,
+        /// Create one in a copy of the repository instead, and build and test it.
+        #[arg(long, conflicts_with = "name")]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -56,5 +66,9 @@ fn run(task: Task) -> Result<()> {
         Task::Arch => arch::run(&root),
         Task::Snapshots { update } => snapshots::run(&root, update),
         Task::Migration { name } => migration::create(&root, &name, Timestamp::now()),
+        Task::NewModule { name: Some(name), .. } => {
+            new_module::create(&root, &name, Timestamp::now())
+        }
+        Task::NewModule { name: None, .. } => new_module::check(&root, Timestamp::now()),
     }
 }

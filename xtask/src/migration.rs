@@ -20,8 +20,7 @@ const DOWN: &str = "-- Takes back exactly what up.sql made.\n";
 /// The name is not in lower case with underscores, a migration of that name or of a later time
 /// exists, or a file cannot be written.
 pub(crate) fn create(root: &Path, name: &str, now: Timestamp) -> Result<()> {
-    let existing = existing(root)?;
-    let folder = folder_name(name, now, &existing)?;
+    let folder = folder(root, name, now)?;
     let path = root.join(FOLDER).join(&folder);
     fs::create_dir_all(&path)
         .map_err(|error| format!("cannot create {FOLDER}/{folder}: {error}"))?;
@@ -34,6 +33,15 @@ pub(crate) fn create(root: &Path, name: &str, now: Timestamp) -> Result<()> {
         "A new table also needs an owner: [tables] in arch.toml. Afterwards: cargo xtask snapshots --update"
     );
     Ok(())
+}
+
+/// The folder's name of a new migration: `<UTC time>_<name>`.
+///
+/// # Errors
+/// The name is not in lower case with underscores, or a migration of that name or of a later time
+/// exists.
+pub(crate) fn folder(root: &Path, name: &str, now: Timestamp) -> Result<String> {
+    folder_name(name, now, &existing(root)?)
 }
 
 /// The names of the migrations' folders.

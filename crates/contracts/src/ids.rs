@@ -4,10 +4,7 @@
 //! Consumers should treat ids as opaque strings. One Rust type per kind keeps a producer from
 //! swapping two of them.
 
-use std::{borrow::Cow, fmt};
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// An id of one kind, rendered.
 pub trait TypeId: Clone + fmt::Debug + fmt::Display {
@@ -18,10 +15,14 @@ pub trait TypeId: Clone + fmt::Debug + fmt::Display {
     fn example() -> Self;
 }
 
+/// Declares an id of one kind. The ids that several modules speak of are declared below; an id of one
+/// module alone can be declared in that module.
 macro_rules! type_id {
     ($(#[doc = $doc:literal])+ $name:ident = $example:literal, prefix $prefix:literal) => {
         $(#[doc = $doc])+
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(
+            Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+        )]
         #[serde(transparent)]
         pub struct $name(String);
 
@@ -33,7 +34,7 @@ macro_rules! type_id {
             }
         }
 
-        impl TypeId for $name {
+        impl $crate::ids::TypeId for $name {
             const PREFIX: &'static str = $prefix;
 
             fn example() -> Self {
@@ -48,19 +49,19 @@ macro_rules! type_id {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($name).into()
             }
 
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
                     "type": "string",
                     "pattern": concat!("^", $prefix, "_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
                 })
@@ -68,6 +69,11 @@ macro_rules! type_id {
         }
     };
 }
+#[allow(
+    unused_imports,
+    reason = "for modules with ids of their own; the first ones have none"
+)]
+pub(crate) use type_id;
 
 type_id! {
     /// A person's account.

@@ -31,38 +31,47 @@ pub trait TypedId: Copy + Eq + Ord + fmt::Display + FromStr<Err = IdError> {
     fn uuid(self) -> Uuid;
 }
 
+/// Declares kinds of ids: the name of the type and the prefix of its text. The ids that several modules speak of are
+/// declared below; an id of one module alone can be declared in that module.
 macro_rules! typed_ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Uuid);
+        pub struct $name(uuid::Uuid);
 
-        impl TypedId for $name {
+        impl $crate::ids::TypedId for $name {
             const PREFIX: &'static str = $prefix;
-            fn from_uuid(uuid: Uuid) -> Self { Self(uuid) }
-            fn uuid(self) -> Uuid { self.0 }
+            fn from_uuid(uuid: uuid::Uuid) -> Self { Self(uuid) }
+            fn uuid(self) -> uuid::Uuid { self.0 }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_suffixed(f, $prefix, self.0)
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                $crate::ids::write_suffixed(f, $prefix, self.0)
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
             }
         }
 
-        impl FromStr for $name {
-            type Err = IdError;
-            fn from_str(text: &str) -> Result<Self, IdError> {
-                parse_suffixed(text, $prefix).map(Self).ok_or(IdError { prefix: $prefix })
+        impl std::str::FromStr for $name {
+            type Err = $crate::ids::IdError;
+            fn from_str(text: &str) -> Result<Self, $crate::ids::IdError> {
+                $crate::ids::parse_suffixed(text, $prefix)
+                    .map(Self)
+                    .ok_or($crate::ids::IdError { prefix: $prefix })
             }
         }
     )+};
 }
+#[allow(
+    unused_imports,
+    reason = "for modules with ids of their own; the first ones have none"
+)]
+pub(crate) use typed_ids;
 
 typed_ids! {
     /// A person with an account.
@@ -85,7 +94,7 @@ typed_ids! {
     DeliveryId = "hdlv";
 }
 
-fn write_suffixed(f: &mut fmt::Formatter<'_>, prefix: &str, uuid: Uuid) -> fmt::Result {
+pub(crate) fn write_suffixed(f: &mut fmt::Formatter<'_>, prefix: &str, uuid: Uuid) -> fmt::Result {
     let bits = uuid.as_u128();
     let mut suffix = [0_u8; SUFFIX_LENGTH];
     for (place, byte) in suffix.iter_mut().enumerate() {
@@ -97,7 +106,7 @@ fn write_suffixed(f: &mut fmt::Formatter<'_>, prefix: &str, uuid: Uuid) -> fmt::
     suffix.iter().try_for_each(|byte| fmt::Write::write_char(f, char::from(*byte)))
 }
 
-fn parse_suffixed(text: &str, prefix: &str) -> Option<Uuid> {
+pub(crate) fn parse_suffixed(text: &str, prefix: &str) -> Option<Uuid> {
     let suffix = text.strip_prefix(prefix)?.strip_prefix('_')?.as_bytes();
     // A first digit above 7 would need 129 bits.
     if suffix.len() != SUFFIX_LENGTH || suffix[0] > b'7' {

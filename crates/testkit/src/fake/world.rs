@@ -64,7 +64,7 @@ impl Caller {
     }
 }
 
-impl FakeStore<World> {
+impl<T: HasUsers> FakeStore<T> {
     /// Somebody with an account. The number makes the ids.
     pub async fn person(&self, number: u128, name: &str) -> Caller {
         let user = UserId::from_uuid(Uuid::from_u128(number));
@@ -83,7 +83,7 @@ impl FakeStore<World> {
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
         };
-        self.peek().await.users.0.insert(user, account);
+        self.peek().await.users_mut().0.insert(user, account);
         let context = RequestContext {
             actor: Actor::User(user),
             session: Some(session),
