@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::kernel::context::RequestContext;
 use crate::kernel::error::{Code, Failure};
 use crate::kernel::store::StoreError;
-use crate::kernel::uow::{AuditEntry, Tx, Uow};
+use crate::kernel::uow::{AuditEntry, AuditOutcome, Tx, Uow};
 
 /// The most dead letters that one transaction makes live again.
 const REVIVED_AT_ONCE: u32 = 500;
@@ -257,5 +257,12 @@ pub(super) fn entry(
     object: String,
     changed: serde_json::Value,
 ) -> AuditEntry {
-    AuditEntry { context: context.clone(), community: None, action, object, changed }
+    AuditEntry {
+        context: context.clone(),
+        community: None,
+        action,
+        object,
+        outcome: AuditOutcome::Done,
+        changed,
+    }
 }
