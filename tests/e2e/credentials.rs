@@ -18,6 +18,7 @@ fn nowhere(operation: &Operation) -> String {
             "delivery" => "hdlv",
             "file" => return "start.js".to_owned(),
             "code" => return "internal".to_owned(),
+            "document" => return "rsvp.confirmed.v1".to_owned(),
             other => other,
         };
         format!("{prefix}_01k6sw8zayf9g8yasc3mf0yjhq")

@@ -7,3 +7,4 @@ pub mod problem;
 pub mod receiver;
 pub mod scene;
 pub mod smtp;
+pub mod wire;

@@ -155,6 +155,7 @@ impl Place {
             "user" => cast.extra.id.clone(),
             "file" => "start.js".to_owned(),
             "code" => "not_found".to_owned(),
+            "document" => "rsvp.confirmed.v1".to_owned(),
             other => panic!("nothing here is a {{{other}}}"),
         }
     }

@@ -67,8 +67,9 @@ const NEW_EVENT: &str = r#"{"title": "Another", "starts_at_local": "2035-06-01T1
     "time_zone": "Europe/Berlin"}"#;
 
 /// Every operation with the way to call it.
-pub(super) const RECIPES: [(&str, Recipe); 50] = [
+pub(super) const RECIPES: [(&str, Recipe); 52] = [
     ("get_jwks", plain()),
+    ("get_asyncapi", plain()),
     ("get_docs", plain()),
     ("get_docs_asset", plain()),
     ("list_problems", plain()),
@@ -77,6 +78,7 @@ pub(super) const RECIPES: [(&str, Recipe); 50] = [
     ("get_metrics", plain()),
     ("get_openapi", plain()),
     ("get_readiness", plain()),
+    ("get_schema", plain()),
     ("forgot_password", json(r#"{"email": "nobody@example.org"}"#)),
     ("login", with(Body::Credentials)),
     ("logout", plain().on(Fresh::Session)),
