@@ -14,5 +14,6 @@ mod order_of_checks;
 mod refreshing;
 mod rsvps;
 mod served_routes;
+mod standard_profile;
 mod story;
 mod visibility;
