@@ -13,6 +13,7 @@ mod naming;
 mod order_of_checks;
 mod refreshing;
 mod rsvps;
+mod seating;
 mod served_routes;
 mod standard_profile;
 mod story;

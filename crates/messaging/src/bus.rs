@@ -11,8 +11,9 @@ use futures::stream;
 
 use crate::lanes::lane;
 
-/// Few, so that the cursor moves often: whatever lies behind it is handed out again after a crash.
-const IN_FLIGHT: u32 = 64;
+/// Few enough that the cursor moves often, since whatever lies behind it is handed out again after a crash; and so many
+/// that each lane has some to hand in together.
+const IN_FLIGHT: u32 = 256;
 
 /// Feeds the consumers of this process where there is no broker. Whoever leads its cursor feeds them, so each event is
 /// consumed in one process; the inbox keeps one that is handed out again from having a second effect.
@@ -22,7 +23,7 @@ pub struct BusSink {
 }
 
 impl BusSink {
-    /// A bus that takes up to `lanes` events at once, each of which occupies a connection to the database.
+    /// A bus that hands in up to `lanes` batches at once, each of which occupies a connection to the database.
     #[must_use]
     pub fn new(intake: Intake, lanes: NonZeroUsize) -> Self {
         Self { intake, lanes }
@@ -35,10 +36,8 @@ impl BusSink {
         subscription: &Subscription,
         lane: &[&LoggedEvent],
     ) -> Result<(), (i64, StoreError)> {
-        for event in lane {
-            self.intake.take(subscription, event).await.map_err(|error| (event.position, error))?;
-        }
-        Ok(())
+        let taken = self.intake.take_all(subscription, lane).await;
+        taken.map_err(|(done, error)| (lane[done].position, error))
     }
 }
 

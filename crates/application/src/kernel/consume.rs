@@ -70,10 +70,14 @@ impl Subscription {
         self.patterns.iter().any(|pattern| pattern.matches(event_type))
     }
 
-    /// Has the consumer take one event; a panic and a time-out are failures.
-    async fn consume(&self, event: &LoggedEvent) -> Result<(), Failure> {
+    /// Has the consumer take events; a panic and a time-out are failures.
+    async fn consume(&self, events: &[&LoggedEvent]) -> Result<(), Failure> {
         let started = Instant::now();
-        let consumption = AssertUnwindSafe(self.consumer.consume(event)).catch_unwind();
+        let consumption = match events {
+            [event] => self.consumer.consume(event),
+            events => self.consumer.consume_all(events),
+        };
+        let consumption = AssertUnwindSafe(consumption).catch_unwind();
         let outcome = match tokio::time::timeout(TIMEOUT, consumption).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Failure::internal("the consumer panicked")),
@@ -85,6 +89,8 @@ impl Subscription {
         ];
         metrics::histogram!("convene_consumer_seconds", &labels)
             .record(started.elapsed().as_secs_f64());
+        metrics::histogram!("convene_consumer_batch_size", "consumer" => self.name())
+            .record(events.len() as f64);
         outcome
     }
 }
@@ -136,6 +142,47 @@ impl Intake {
         &self.subscriptions
     }
 
+    /// Hands events to one consumer, in their order: together where that works, and otherwise one by one, so that one of
+    /// which it cannot be taken holds up none of the others.
+    ///
+    /// # Errors
+    /// The store's, with the number of events from the first that are done with: the others must be handed in again.
+    pub async fn take_all(
+        &self,
+        subscription: &Subscription,
+        events: &[&LoggedEvent],
+    ) -> Result<(), (usize, StoreError)> {
+        let mut done = 0;
+        for batch in events.chunks(subscription.consumer.batch().max(1)) {
+            if !self.take_batch(subscription, batch).await {
+                for event in batch {
+                    self.take(subscription, event).await.map_err(|error| (done, error))?;
+                    done += 1;
+                }
+            } else {
+                done += batch.len();
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands several events in together; `false` if they are to be taken one by one.
+    async fn take_batch(&self, subscription: &Subscription, batch: &[&LoggedEvent]) -> bool {
+        let wanted: Vec<&LoggedEvent> =
+            batch.iter().copied().filter(|event| subscription.wants(&event.event_type)).collect();
+        if wanted.len() < 2 {
+            return false;
+        }
+        let Err(failure) = subscription.consume(&wanted).await else { return true };
+        tracing::debug!(
+            consumer = subscription.name(),
+            events = wanted.len(),
+            error = &failure as &dyn std::error::Error,
+            "events are taken one by one"
+        );
+        false
+    }
+
     /// Hands one event to one consumer.
     ///
     /// # Errors
@@ -148,7 +195,7 @@ impl Intake {
         if !subscription.wants(&event.event_type) {
             return Ok(Taken::Unwanted);
         }
-        let Err(failure) = subscription.consume(event).await else { return Ok(Taken::Consumed) };
+        let Err(failure) = subscription.consume(&[event]).await else { return Ok(Taken::Consumed) };
         let (consumer, replay) = (subscription.name(), event.replay);
         let retry =
             RetryConsumption { consumer: consumer.to_owned(), position: event.position, replay };
@@ -199,7 +246,7 @@ impl RunJob<RetryConsumption> for Retries {
             )));
         };
         let event = LoggedEvent { replay: job.replay, ..event };
-        match subscription.consume(&event).await {
+        match subscription.consume(&[&event]).await {
             Ok(()) => Outcome::Done,
             Err(failure) => Outcome::Retry(failure),
         }

@@ -247,4 +247,21 @@ pub trait Consumer: Send + Sync {
     /// # Errors
     /// The failure; the consumption is tried again as a job.
     async fn consume(&self, event: &LoggedEvent) -> Result<(), super::error::Failure>;
+
+    /// The most events that it takes in one transaction.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// Takes so many events, in their order, or none of them: after a failure each is handed in by itself. Called with
+    /// more than one event only if [`Consumer::batch`] says so.
+    ///
+    /// # Errors
+    /// The failure.
+    async fn consume_all(&self, events: &[&LoggedEvent]) -> Result<(), super::error::Failure> {
+        for event in events {
+            self.consume(event).await?;
+        }
+        Ok(())
+    }
 }

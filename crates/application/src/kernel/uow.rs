@@ -18,6 +18,9 @@ use super::idempotency::{Claimed, Idempotency, KeyClaim, Reply, StoredReply};
 use super::jobs::{Fence, NewJob};
 use super::store::StoreError;
 
+/// The constraint by which a consumer takes an event once.
+pub const CONSUMED_BEFORE: &str = "inbox_pkey";
+
 /// What every module's transaction can do.
 #[async_trait]
 pub trait Tx: Send {
@@ -35,7 +38,13 @@ pub trait Tx: Send {
     /// of the event: each replay of an event that was consumed before is a consumption of its own. A transaction
     /// that claims an event which was consumed before writes nothing: its commit is `Ok` and rolls back. So a consumer
     /// whose effect takes no read needs no question and no second flight.
-    fn consume(&mut self, consumer: &'static str, event: Uuid, replay: i32);
+    fn consume(&mut self, consumer: &'static str, event: Uuid, replay: i32) {
+        self.consume_all(consumer, vec![(event, replay)]);
+    }
+
+    /// Claims several events for a consumer, each with its replay. If one of them was consumed before, the first read or
+    /// the commit fails with a violation of [`CONSUMED_BEFORE`]: they are to be taken one by one then.
+    fn consume_all(&mut self, consumer: &'static str, events: Vec<(Uuid, i32)>);
 
     /// Whether the claimed event was consumed before. Known after the first read; saves the work behind it.
     fn consumed_before(&self) -> bool;

@@ -1,14 +1,16 @@
-//! From one event to a delivery for each endpoint that wants it.
+//! From events to a delivery for each endpoint that wants them.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use convene_contracts::{CloudEvent, WebhookBody};
+use convene_domain::ids::CommunityId;
 use convene_domain::webhook::patterns_matching;
+use jiff::{SignedDuration, Timestamp};
 
 use super::jobs::Drain;
-use super::ports::{FannedEvent, WebhookReads, WebhookTx};
+use super::ports::{FannedEvent, Wanted, WebhookReads, WebhookTx};
 use crate::kernel::context::RequestContext;
 use crate::kernel::env::Env;
 use crate::kernel::error::Failure;
@@ -18,6 +20,8 @@ use crate::kernel::uow::Uow;
 
 /// The longest body, in bytes.
 const MAX_BODY: usize = 256 * 1024;
+/// The most events in one transaction: it is short, and what it locks, the jobs of the endpoints, others want too.
+const BATCH: usize = 64;
 
 /// The consumer that makes deliveries.
 ///
@@ -50,38 +54,87 @@ impl Consumer for FanOut {
         &["*"]
     }
 
-    /// One read, and one flight that claims the event and writes everything. An event that nobody wants writes nothing,
-    /// and needs no claim.
+    fn batch(&self) -> usize {
+        BATCH
+    }
+
     async fn consume(&self, event: &LoggedEvent) -> Result<(), Failure> {
-        let Some(community) = event.community else { return Ok(()) };
-        let envelope: CloudEvent =
-            serde_json::from_slice(&event.envelope).map_err(Failure::internal)?;
-        let patterns = patterns_matching(&event.event_type);
-        let wanting = self.reads.wanting(community, patterns, envelope.time.get()).await?;
-        if wanting.is_empty() {
+        self.consume_all(&[event]).await
+    }
+
+    /// One read, and one flight that claims the events and writes everything. An event that nobody wants writes nothing,
+    /// and needs no claim.
+    async fn consume_all(&self, events: &[&LoggedEvent]) -> Result<(), Failure> {
+        let read = events.iter().filter_map(|event| Opened::read(event));
+        let read = read.collect::<Result<Vec<_>, _>>()?;
+        if read.is_empty() {
+            return Ok(());
+        }
+        let wanted: Vec<Wanted> = read.iter().map(Opened::wanted).collect();
+        let wanting = self.reads.wanting(&wanted).await?;
+        let fanned: Vec<_> =
+            read.iter().zip(wanting).filter(|(_, wanting)| !wanting.is_empty()).collect();
+        if fanned.is_empty() {
             return Ok(());
         }
 
-        let now = self.env.now();
-        let context = RequestContext {
-            traceparent: envelope.traceparent.clone(),
-            ..RequestContext::system(envelope.correlationid.clone())
-        };
-        let fanned = FannedEvent {
-            id: event.id,
-            event_type: event.event_type.clone(),
-            body: body(&envelope)?,
-            at: now,
-        };
-        let deliveries = wanting.iter().map(|webhook| (self.env.id(now), *webhook)).collect();
-
         let mut tx = self.uow.begin(Vec::new()).await?;
-        tx.consume(self.name(), event.id, event.replay);
-        tx.insert_deliveries(fanned, deliveries);
-        // Also for endpoints that are disabled: one that is being enabled right now must not miss it.
-        let drains = wanting.into_iter().map(|webhook| Drain { webhook }.job().caused_by(&context));
-        tx.staged().jobs.extend(drains.collect::<Vec<NewJob>>());
+        let claims = fanned.iter().map(|(opened, _)| (opened.event.id, opened.event.replay));
+        tx.consume_all(self.name(), claims.collect());
+        // Each a little later than the one before it: deliveries are sent in this order.
+        let instants = std::iter::successors(Some(self.env.now()), |now| {
+            Some(*now + SignedDuration::from_micros(1))
+        });
+        for ((opened, wanting), at) in fanned.into_iter().zip(instants) {
+            let deliveries = wanting.iter().map(|webhook| (self.env.id(at), *webhook)).collect();
+            tx.insert_deliveries(opened.fanned(at)?, deliveries);
+            // Also for endpoints that are disabled: one that is being enabled right now must not miss it.
+            let context = opened.context();
+            let drains =
+                wanting.into_iter().map(|webhook| Drain { webhook }.job().caused_by(&context));
+            tx.staged().jobs.extend(drains.collect::<Vec<NewJob>>());
+        }
         Ok(tx.commit().await?)
+    }
+}
+
+/// An event of a community with its envelope.
+struct Opened<'a> {
+    event: &'a LoggedEvent,
+    community: CommunityId,
+    envelope: CloudEvent,
+}
+
+impl<'a> Opened<'a> {
+    /// `None` for an event of no community, which no endpoint is about.
+    fn read(event: &'a LoggedEvent) -> Option<Result<Self, Failure>> {
+        let community = event.community?;
+        let envelope = serde_json::from_slice(&event.envelope).map_err(Failure::internal);
+        Some(envelope.map(|envelope| Self { event, community, envelope }))
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            community: self.community,
+            patterns: patterns_matching(&self.event.event_type),
+            recorded_at: self.envelope.time.get(),
+        }
+    }
+
+    fn fanned(&self, at: Timestamp) -> Result<FannedEvent, Failure> {
+        Ok(FannedEvent {
+            id: self.event.id,
+            event_type: self.event.event_type.clone(),
+            body: body(&self.envelope)?,
+            at,
+        })
+    }
+
+    fn context(&self) -> RequestContext {
+        RequestContext {
+            traceparent: self.envelope.traceparent.clone(),
+            ..RequestContext::system(self.envelope.correlationid.clone())
+        }
     }
 }
 

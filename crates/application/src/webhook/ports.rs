@@ -110,16 +110,12 @@ pub trait WebhookReads: Send + Sync {
         query: PageQuery,
     ) -> Result<Option<Page<DeliveryView>>, StoreError>;
 
-    /// Endpoints of a community, disabled ones too, that have one of these patterns and were made before `recorded_at`.
+    /// For each event, in their order, the endpoints of its community, disabled ones too, that have one of its patterns
+    /// and were made before it was recorded.
     ///
     /// # Errors
     /// The store's.
-    async fn wanting(
-        &self,
-        community: CommunityId,
-        patterns: [String; 3],
-        recorded_at: Timestamp,
-    ) -> Result<Vec<WebhookId>, StoreError>;
+    async fn wanting(&self, events: &[Wanted]) -> Result<Vec<Vec<WebhookId>>, StoreError>;
 }
 
 /// Endpoints and deliveries of all communities, for operators.
@@ -234,6 +230,17 @@ pub struct AttemptView {
     pub duration: Option<Duration>,
     /// What failed on the way, in a stable word.
     pub error: Option<String>,
+}
+
+/// An event for which endpoints are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where it happened.
+    pub community: CommunityId,
+    /// The patterns that match it.
+    pub patterns: [String; 3],
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
 }
 
 /// What a claim came to.

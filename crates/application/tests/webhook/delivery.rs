@@ -1,8 +1,12 @@
 //! From an event to a receiver that takes it.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use convene_application::kernel::consume::Intake;
 use convene_application::kernel::context::RequestContext;
 use convene_application::kernel::error::Code;
-use convene_application::kernel::events::{Consumer as _, LoggedEvent};
+use convene_application::kernel::events::{Consumer, LoggedEvent};
 use convene_application::kernel::jobs::Outcome;
 use convene_application::webhook::ports::DeliveryView;
 use convene_contracts::rsvp::RsvpConfirmed;
@@ -10,6 +14,7 @@ use convene_contracts::user::UserRegistered;
 use convene_contracts::{CloudEvent, EventPayload as _, WebhookBody};
 use convene_domain::ids::{RsvpId, TypedId as _, UserId};
 use convene_domain::webhook::DeliveryStatus;
+use convene_testkit::fake::FakePlatform;
 use convene_testkit::fake::webhook::answer;
 use jiff::SignedDuration;
 use uuid::Uuid;
@@ -76,6 +81,38 @@ async fn an_event_has_one_delivery_however_often_it_is_handed_in() {
     assert_eq!(scene.deliveries(endpoint.id).await.len(), 1);
     assert_eq!(scene.store.take_jobs().len(), 1);
     assert!(scene.store.ledger().consumed.contains(&("webhook.fanout", event.id)));
+}
+
+#[tokio::test]
+async fn events_that_are_taken_together_have_one_delivery_each_and_keep_their_order() {
+    let scene = Scene::new().await;
+    let endpoint = scene.endpoint(&["*"]).await;
+    let events: Vec<_> = (0..20).map(|_| scene.confirmed()).collect();
+    scene.fan_out.consume_all(&events.iter().collect::<Vec<_>>()).await.unwrap();
+    let delivered: Vec<_> =
+        scene.deliveries(endpoint.id).await.iter().rev().map(|view| view.event_id).collect();
+    assert_eq!(delivered, events.iter().map(|event| event.id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn events_of_which_one_was_taken_or_cannot_be_are_taken_one_by_one() {
+    let scene = Scene::new().await;
+    let endpoint = scene.endpoint(&["*"]).await;
+    let mut events: Vec<_> = (0..64).map(|_| scene.confirmed()).collect();
+    scene.publish(&events[7]).await;
+    events[40].envelope = "{}".into();
+    let jobs = FakePlatform::default();
+    let fan_out: Arc<dyn Consumer> = scene.fan_out.clone();
+    let intake = Intake::new(vec![fan_out], Arc::new(jobs.clone())).unwrap();
+    let all: Vec<_> = events.iter().collect();
+    for _ in 0..2 {
+        intake.take_all(&intake.subscriptions()[0], &all).await.unwrap();
+        let delivered: HashSet<_> =
+            scene.deliveries(endpoint.id).await.iter().map(|view| view.event_id).collect();
+        assert_eq!(delivered.len(), 63);
+        assert!(!delivered.contains(&events[40].id));
+        assert_eq!(jobs.live_jobs().len(), 1, "the one that failed is tried again as a job");
+    }
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ pub(crate) struct Scene {
     pub(crate) receiver: Arc<FakeReceiver>,
     pub(crate) mailer: Arc<FakeMailer>,
     pub(crate) service: WebhookService,
-    pub(crate) fan_out: FanOut,
+    pub(crate) fan_out: Arc<FanOut>,
     handlers: HashMap<&'static str, Arc<dyn Handler>>,
     pub(crate) community: CommunityId,
     pub(crate) owner: Caller,
@@ -80,7 +80,7 @@ impl Scene {
         let notices = Notices::new(port.clone(), world_port.clone(), world_port, mailer.clone());
         let handlers = handlers(drainer, notices, clock.clone(), port.clone());
         let scene = Self {
-            fan_out: FanOut::new(env.clone(), port.clone(), port),
+            fan_out: Arc::new(FanOut::new(env.clone(), port.clone(), port)),
             handlers: handlers.into_iter().map(|handler| (handler.kind(), handler)).collect(),
             community: CommunityId::from_uuid(Uuid::from_u128(1)),
             owner: world.person(1, "Olga").await,

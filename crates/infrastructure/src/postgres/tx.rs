@@ -12,7 +12,7 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Object;
 use uuid::Uuid;
 
-use super::inbox::{self, Consumption};
+use super::inbox::Consumption;
 use super::pool::Connection;
 use super::sql::{Sql, pipelined, sql};
 use super::store::PgStore;
@@ -65,7 +65,7 @@ impl PgTx {
             return statements(connection).await;
         }
         self.begun = true;
-        let consumption = self.consumption;
+        let consumption = self.consumption.clone();
         let claim_event = async {
             match consumption {
                 Some(consumption) => consumption.claim(connection).await,
@@ -94,7 +94,7 @@ impl PgTx {
         let mut statements = Vec::with_capacity(self.writes.len() + 7);
         if !self.begun {
             statements.push(sql("BEGIN"));
-            statements.extend(self.consumption.map(Consumption::insert));
+            statements.extend(self.consumption.clone().map(Consumption::insert));
             self.begun = true;
         }
         statements.append(&mut self.writes);
@@ -121,8 +121,8 @@ impl Tx for PgTx {
         self.fence = Some((fence, completes));
     }
 
-    fn consume(&mut self, consumer: &'static str, event: Uuid, replay: i32) {
-        self.consumption = Some(Consumption { consumer, event, replay });
+    fn consume_all(&mut self, consumer: &'static str, events: Vec<(Uuid, i32)>) {
+        self.consumption = Some(Consumption { consumer, events });
     }
 
     fn consumed_before(&self) -> bool {
@@ -144,11 +144,15 @@ impl Tx for PgTx {
             // The first failure ends the transaction: Postgres answers the COMMIT behind it with a rollback.
             match futures::try_join!(writes, commit) {
                 Ok(_) => {}
-                Err(error) if inbox::is_duplicate(&error) => return Ok(()),
                 Err(StoreError::Unavailable(source)) => {
                     return Err(StoreError::CommitUnknown(source));
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    return match &self.consumption {
+                        Some(consumption) => consumption.met(error),
+                        None => Err(error),
+                    };
+                }
             }
         }
         self.begun = false;

@@ -6,7 +6,7 @@ use convene_application::kernel::clock::{Clock as _, SystemClock};
 use convene_application::kernel::jobs::NewJob;
 use convene_application::kernel::random::Random;
 use convene_application::kernel::store::StoreError;
-use convene_application::kernel::uow::Begin;
+use convene_application::kernel::uow::{Begin, CONSUMED_BEFORE};
 use convene_application::rsvp::ports::RsvpTx;
 use convene_domain::ids::{EventId, TypedId as _};
 use convene_infrastructure::postgres::PgStore;
@@ -73,6 +73,36 @@ async fn a_duplicate_is_known_after_the_first_read_and_has_no_effect() {
     assert_eq!(count(&admin, "jobs").await, 2);
     assert_eq!(count(&admin, "inbox").await, 2);
     assert_eq!(count(&admin, "inbox_default").await, 0, "this week has its partition");
+}
+
+/// Claims events together, with a read first or without.
+async fn consume_all(store: &PgStore, events: &[Uuid], reads: bool) -> Result<(), StoreError> {
+    let mut tx: Box<dyn RsvpTx> = store.begin(Vec::new()).await?;
+    tx.consume_all(CONSUMER, events.to_vec());
+    if reads {
+        tx.open(EventId::from_uuid(events[0]), &[], 0).await?;
+    }
+    tx.staged().jobs.extend(events.iter().map(|_| effect()));
+    tx.commit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_claimed_together_or_not_at_all() {
+    let database = database().await;
+    let (admin, store) = (session(&database.admin_url()).await, store_of(&database, 2));
+    for (round, reads) in [(1, true), (2, false)] {
+        let random: &dyn Random = &SeededRandom::default();
+        let now = SystemClock.now();
+        let events: Vec<Uuid> = (0..5).map(|_| random.uuid(now)).collect();
+        consume_blindly(&store, events[3]).await.unwrap();
+        let refused = consume_all(&store, &events, reads).await.unwrap_err();
+        assert!(refused.violates(CONSUMED_BEFORE), "{refused:?}");
+        consume_all(&store, &events[..3], reads).await.unwrap();
+        assert_eq!(count(&admin, "jobs").await, round * 4);
+        let again = consume_all(&store, &events[..3], reads).await.unwrap_err();
+        assert!(again.violates(CONSUMED_BEFORE), "{again:?}");
+        assert_eq!(count(&admin, "jobs").await, round * 4);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

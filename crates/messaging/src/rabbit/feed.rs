@@ -32,6 +32,13 @@ const CANCEL: Duration = Duration::from_secs(2);
 /// How long what is in hand may go on when the channel is lost. The broker delivers it again anyway; the inbox tells.
 const AFTER_LOSS: Duration = Duration::from_secs(1);
 
+/// An event that was delivered and is not acknowledged yet.
+struct InHand {
+    event: LoggedEvent,
+    traceparent: Option<String>,
+    acker: Acker,
+}
+
 /// What one consumer's deliveries need on their way.
 pub(super) struct Feed {
     pub(super) subscription: Subscription,
@@ -127,39 +134,54 @@ impl Feed {
         lanes[lane].send(arrival).await.map_err(|_| BrokerError::Ended)
     }
 
-    /// Takes what arrives in one lane, one after the other.
+    /// Takes what arrives in one lane in its order: whatever waits, together. Nobody waits for more.
     async fn work(self: Arc<Self>, mut arrivals: mpsc::Receiver<Arrival>) {
-        while let Some(arrival) = arrivals.recv().await {
-            match arrival {
-                Arrival::Event { event, traceparent, acker } => {
-                    let span = tracing::info_span!(
-                        "bus.consume",
-                        consumer = self.subscription.name(),
-                        event = %event.id,
-                        event_type = event.event_type,
-                        position = event.position,
-                        traceparent,
-                    );
-                    self.take(&event, &acker).instrument(span).await;
+        let (mut waiting, most) = (Vec::new(), self.options.prefetch.max(1).into());
+        while arrivals.recv_many(&mut waiting, most).await > 0 {
+            let mut events = Vec::with_capacity(waiting.len());
+            for arrival in waiting.drain(..) {
+                match arrival {
+                    Arrival::Event { event, traceparent, acker } => {
+                        events.push(InHand { event, traceparent, acker });
+                    }
+                    Arrival::Undecodable(reason, delivery) => {
+                        self.take_traced(std::mem::take(&mut events)).await;
+                        self.park(&reason, &delivery).await;
+                    }
                 }
-                Arrival::Undecodable(reason, delivery) => self.park(&reason, &delivery).await,
             }
+            self.take_traced(events).await;
         }
     }
 
-    /// Takes one event and acknowledges it, however long the database is gone. To give it back to the queue meanwhile would
-    /// spend its deliveries, of which it has a few only, for nothing that it can help.
-    async fn take(&self, event: &LoggedEvent, acker: &Acker) {
+    async fn take_traced(&self, events: Vec<InHand>) {
+        let Some(first) = events.first() else { return };
+        let span = tracing::info_span!(
+            "bus.consume",
+            consumer = self.subscription.name(),
+            events = events.len(),
+            event = %first.event.id,
+            event_type = first.event.event_type,
+            position = first.event.position,
+            traceparent = first.traceparent,
+        );
+        self.take(events).instrument(span).await;
+    }
+
+    /// Takes events and acknowledges them, however long the database is gone. To give them back to the queue meanwhile
+    /// would spend their deliveries, of which they have a few only, for nothing that they can help.
+    async fn take(&self, mut events: Vec<InHand>) {
         let mut backoff = backoff();
-        // Once the channel is lost, the broker delivers it again.
-        while acker.usable() {
-            let Err(error) = self.intake.take(&self.subscription, event).await else {
-                return acknowledge(acker).await;
-            };
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "an event waits for the store"
-            );
+        // Once the channel is lost, the broker delivers them again.
+        while events.first().is_some_and(|held| held.acker.usable()) {
+            let batch: Vec<&LoggedEvent> = events.iter().map(|held| &held.event).collect();
+            let taken = self.intake.take_all(&self.subscription, &batch).await;
+            let done = taken.as_ref().map_or_else(|(done, _)| *done, |()| events.len());
+            for held in events.drain(..done) {
+                acknowledge(&held.acker).await;
+            }
+            let Err((_, error)) = taken else { return };
+            tracing::warn!(error = &error as &dyn std::error::Error, "events wait for the store");
             if self.pause(backoff.pause()).await.is_break() {
                 return;
             }

@@ -58,7 +58,7 @@ impl RabbitOptions {
             connect: Duration::from_secs(5),
             confirm: Duration::from_secs(10),
             in_flight: 1_000,
-            prefetch: 64,
+            prefetch: 256,
             lanes: 4,
             drain: Duration::from_secs(10),
             expires: None,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use convene_application::kernel::page::{PageQuery, Travel};
 use convene_application::kernel::uow::Uow;
 use convene_application::webhook::ports::{
-    AttemptView, ClaimedDelivery, DeliveryQueue, FannedEvent, SettledAttempt, WebhookReads,
+    AttemptView, ClaimedDelivery, DeliveryQueue, FannedEvent, SettledAttempt, Wanted, WebhookReads,
     WebhookTx,
 };
 use convene_domain::ids::{CommunityId, DeliveryId, TypedId, UserId, WebhookId};
@@ -245,16 +245,28 @@ pub async fn events_reach_those_who_want_them(ports: &Ports) {
     ] {
         ports.insert(&endpoint).await;
     }
-    let wanting = async |event_type, recorded_at| {
-        let patterns = patterns_matching(event_type);
-        let found = ports.reads.wanting(community(), patterns, recorded_at).await;
-        let found = found.expect("endpoints are found").into_iter();
-        found.map(|webhook| webhook.uuid().as_u128()).collect::<Vec<_>>()
+    let wanted = [
+        ("rsvp.confirmed", at(10)),
+        ("rsvp.confirmed", at(11)),
+        ("event.created", at(0)),
+        ("event.created", at(1)),
+    ]
+    .map(|(event_type, recorded_at)| Wanted {
+        community: community(),
+        patterns: patterns_matching(event_type),
+        recorded_at,
+    });
+    let wanting = async |events: &[Wanted]| {
+        let found = ports.reads.wanting(events).await.expect("endpoints are found").into_iter();
+        let numbers = |webhooks: Vec<WebhookId>| -> Vec<u128> {
+            webhooks.iter().map(|webhook| webhook.uuid().as_u128()).collect()
+        };
+        found.map(numbers).collect::<Vec<_>>()
     };
-    assert_eq!(wanting("rsvp.confirmed", at(10)).await, [11, 12, 13]);
-    assert_eq!(wanting("rsvp.confirmed", at(11)).await, [11, 12, 13, 15]);
-    assert_eq!(wanting("event.created", at(1)).await, [12, 13, 14]);
-    assert_eq!(wanting("event.created", at(0)).await, [0; 0]);
+    let expected = [vec![11, 12, 13], vec![11, 12, 13, 15], vec![], vec![12, 13, 14]];
+    assert_eq!(wanting(&wanted).await, expected, "each event for itself, in their order");
+    assert_eq!(wanting(&wanted[..1]).await, expected[..1]);
+    assert_eq!(wanting(&[]).await, Vec::<Vec<u128>>::new());
 }
 
 /// However often it is handed in.

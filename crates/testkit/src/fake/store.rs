@@ -13,7 +13,7 @@ use convene_application::kernel::events::NewEvent;
 use convene_application::kernel::idempotency::{Claimed, KeyClaim, StoredReply};
 use convene_application::kernel::jobs::{Fence, NewJob};
 use convene_application::kernel::store::StoreError;
-use convene_application::kernel::uow::{AuditEntry, Staged, Tx};
+use convene_application::kernel::uow::{AuditEntry, CONSUMED_BEFORE, Staged, Tx};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
@@ -122,7 +122,7 @@ impl<T: Clone + Send + 'static> FakeStore<T> {
             claims,
             claimed: Vec::new(),
             fence: None,
-            consumes: None,
+            consumes: Vec::new(),
             consumed_before: false,
         })
     }
@@ -147,7 +147,7 @@ pub struct FakeTx<T> {
     claims: Vec<KeyClaim>,
     claimed: Vec<Claimed>,
     fence: Option<(Fence, bool)>,
-    consumes: Option<(&'static str, Uuid, i32)>,
+    consumes: Vec<(&'static str, Uuid, i32)>,
     consumed_before: bool,
 }
 
@@ -162,7 +162,7 @@ impl<T: Clone + Send + 'static> FakeTx<T> {
             Some(held) => held,
             None => {
                 let held = self.store.peek().await;
-                self.consumed_before = self.was_consumed();
+                self.consumed_before = self.was_consumed()?;
                 self.claimed = self.claims.iter().map(|claim| self.claim(claim)).collect();
                 held
             }
@@ -175,8 +175,14 @@ impl<T: Clone + Send + 'static> FakeTx<T> {
         self.writes.push(Box::new(write));
     }
 
-    fn was_consumed(&self) -> bool {
-        self.consumes.is_some_and(|event| lock(&self.store.ledger).consumed.contains(&event))
+    fn was_consumed(&self) -> Result<bool, StoreError> {
+        let ledger = lock(&self.store.ledger);
+        let before = self.consumes.iter().filter(|event| ledger.consumed.contains(event)).count();
+        match before {
+            0 => Ok(false),
+            _ if self.consumes.len() == 1 => Ok(true),
+            _ => Err(StoreError::Unique { constraint: CONSUMED_BEFORE.to_owned() }),
+        }
     }
 
     fn claim(&self, claim: &KeyClaim) -> Claimed {
@@ -204,8 +210,9 @@ impl<T: Clone + Send + 'static> Tx for FakeTx<T> {
         self.fence = Some((fence, completes));
     }
 
-    fn consume(&mut self, consumer: &'static str, event: Uuid, replay: i32) {
-        self.consumes = Some((consumer, event, replay));
+    fn consume_all(&mut self, consumer: &'static str, events: Vec<(Uuid, i32)>) {
+        self.consumes =
+            events.into_iter().map(|(event, replay)| (consumer, event, replay)).collect();
     }
 
     fn consumed_before(&self) -> bool {
@@ -222,7 +229,7 @@ impl<T: Clone + Send + 'static> Tx for FakeTx<T> {
             Some(held) => held,
             None => self.store.peek().await,
         };
-        if self.was_consumed() {
+        if self.was_consumed()? {
             return Ok(());
         }
         let mut copy = held.clone();

@@ -15,7 +15,7 @@ use convene_application::kernel::store::StoreError;
 use convene_application::kernel::uow::Begin;
 use convene_application::webhook::ports::{
     AttemptView, ClaimedBatch, ClaimedDelivery, DeliveryQueue, DeliveryView, FannedEvent,
-    SettledAttempt, Target, WebhookReads, WebhookTx,
+    SettledAttempt, Target, Wanted, WebhookReads, WebhookTx,
 };
 use convene_contracts::EventPayload as _;
 use convene_contracts::rsvp::RsvpConfirmed;
@@ -359,20 +359,21 @@ impl WebhookReads for FakeStore<Webhooks> {
         })))
     }
 
-    async fn wanting(
-        &self,
-        community: CommunityId,
-        patterns: [String; 3],
-        recorded_at: Timestamp,
-    ) -> Result<Vec<WebhookId>, StoreError> {
+    async fn wanting(&self, events: &[Wanted]) -> Result<Vec<Vec<WebhookId>>, StoreError> {
         let tables = self.tables().await?;
-        let wants = |endpoint: &&Endpoint| {
-            endpoint.community == community
-                && endpoint.created_at < recorded_at
-                && patterns.iter().any(|text| endpoint.event_types.as_slice().contains(text))
+        let wants = |event: &Wanted, endpoint: &Endpoint| {
+            endpoint.community == event.community
+                && endpoint.created_at < event.recorded_at
+                && event.patterns.iter().any(|text| endpoint.event_types.as_slice().contains(text))
         };
-        let endpoints = tables.endpoints.values().map(|(endpoint, _)| endpoint);
-        Ok(endpoints.filter(wants).map(|endpoint| endpoint.id).collect())
+        let wanting = |event| {
+            let endpoints = tables.endpoints.values().map(|(endpoint, _)| endpoint);
+            endpoints
+                .filter(|endpoint| wants(event, endpoint))
+                .map(|endpoint| endpoint.id)
+                .collect()
+        };
+        Ok(events.iter().map(wanting).collect())
     }
 }
 

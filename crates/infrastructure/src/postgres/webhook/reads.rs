@@ -3,12 +3,11 @@
 use async_trait::async_trait;
 use convene_application::kernel::page::{Page, PageQuery};
 use convene_application::kernel::store::StoreError;
-use convene_application::webhook::ports::{DeliveryView, WebhookReads};
+use convene_application::webhook::ports::{DeliveryView, Wanted, WebhookReads};
 use convene_domain::ids::{CommunityId, TypedId as _, WebhookId};
 use convene_domain::webhook::Endpoint;
 use diesel::QueryableByName;
-use diesel::sql_types::{Bool, Uuid as SqlUuid};
-use jiff::Timestamp;
+use diesel::sql_types::{BigInt, Bool, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::rows::{
@@ -19,7 +18,9 @@ use crate::postgres::sql::sql;
 use crate::postgres::store::PgStore;
 
 #[derive(QueryableByName)]
-struct IdRow {
+struct WantingRow {
+    #[diesel(sql_type = BigInt)]
+    place: i64,
     #[diesel(sql_type = SqlUuid)]
     id: Uuid,
 }
@@ -99,20 +100,34 @@ impl WebhookReads for PgStore {
         page.try_map(Listed::into_view).map(Some)
     }
 
-    async fn wanting(
-        &self,
-        community: CommunityId,
-        patterns: [String; 3],
-        recorded_at: Timestamp,
-    ) -> Result<Vec<WebhookId>, StoreError> {
+    async fn wanting(&self, events: &[Wanted]) -> Result<Vec<Vec<WebhookId>>, StoreError> {
+        let column = |place: usize| -> Vec<String> {
+            events.iter().map(|event| event.patterns[place].clone()).collect()
+        };
         let connection = self.connection().await?;
-        let rows: Vec<IdRow> = sql("SELECT id FROM webhook_endpoints
-                 WHERE community_id = $1 AND event_types && $2 AND created_at < $3 ORDER BY id")
-        .bind(community.uuid())
-        .bind(patterns.to_vec())
-        .bind(recorded_at)
+        let rows: Vec<WantingRow> = sql("SELECT event.place, endpoint.id
+                 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[]) WITH ORDINALITY
+                      AS event(community_id, any_event, module, exact, recorded_at, place)
+                 JOIN webhook_endpoints AS endpoint
+                      ON endpoint.community_id = event.community_id
+                     AND endpoint.event_types && ARRAY[event.any_event, event.module, event.exact]
+                     AND endpoint.created_at < event.recorded_at
+                 ORDER BY event.place, endpoint.id")
+        .bind(events.iter().map(|event| event.community.uuid()).collect::<Vec<_>>())
+        .bind(column(0))
+        .bind(column(1))
+        .bind(column(2))
+        .bind(events.iter().map(|event| event.recorded_at).collect::<Vec<_>>())
         .rows(&connection)
         .await?;
-        Ok(rows.into_iter().map(|row| WebhookId::from_uuid(row.id)).collect())
+        let mut wanting = vec![Vec::new(); events.len()];
+        for row in rows {
+            // Places count from 1.
+            let place = usize::try_from(row.place - 1).ok();
+            if let Some(wanting) = place.and_then(|place| wanting.get_mut(place)) {
+                wanting.push(WebhookId::from_uuid(row.id));
+            }
+        }
+        Ok(wanting)
     }
 }
