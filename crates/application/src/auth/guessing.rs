@@ -142,7 +142,7 @@ impl Guard {
             MailRequest::Verification => ("verify", limits.verifications_per_address),
             MailRequest::Reset => ("reset", limits.resets_per_address),
         };
-        admitted(self.limiter.spend(&format!("{name}:{}", account), quota).await)
+        admitted(self.limiter.spend(&format!("{name}:{account}"), quota).await)
     }
 }
 
