@@ -190,6 +190,12 @@ mod tests {
     }
 
     #[test]
+    fn a_url_may_ask_for_tls() {
+        let options = RedisOptions::new(SecretString::from("rediss://localhost"), "convene");
+        assert!(RedisLimiter::new(&options).is_ok());
+    }
+
+    #[test]
     fn a_url_of_something_else_is_refused() {
         let options = RedisOptions::new(SecretString::from("http://localhost"), "convene");
         assert!(RedisLimiter::new(&options).is_err());
