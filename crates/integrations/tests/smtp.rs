@@ -8,7 +8,7 @@ use std::time::Duration;
 use convene_application::kernel::clock::SystemClock;
 use convene_application::kernel::mail::{MailError, Mailer, Message};
 use convene_domain::text::EmailAddress;
-use convene_integrations::email::{SmtpMailer, SmtpTimeouts};
+use convene_integrations::email::{SmtpMailer, SmtpSilence, SmtpTimeouts};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -223,4 +223,21 @@ async fn a_server_that_says_nothing_does_not_hold_the_job() {
     let sent = server.mailer("").send("job-1", &ada(), &verify("Ada")).await;
     assert!(matches!(sent, Err(MailError::Transient(_))), "{sent:?}");
     assert!(started.elapsed() < TIMEOUTS.exchange + Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_greeting_logs_in_and_sends_nothing() {
+    let server = SmtpServer::start(&[]).await;
+    server.mailer("user:p%40ss@").greet().await.unwrap();
+    assert!(server.mails().is_empty());
+    let commands = server.seen.lock().unwrap().commands.clone();
+    assert!(commands.iter().any(|line| line.starts_with("EHLO")), "{commands:?}");
+    assert!(commands.iter().any(|line| line.starts_with("AUTH")), "{commands:?}");
+    assert!(!commands.iter().any(|line| line.starts_with("MAIL")), "{commands:?}");
+
+    let refusing = SmtpServer::start(&[("AUTH", "535 wrong password")]).await;
+    let greeted = refusing.mailer("user:wrong@").greet().await;
+    assert!(matches!(greeted, Err(SmtpSilence::Refused(_))), "{greeted:?}");
+    let busy = SmtpServer::start(&[("EHLO", "421 come back later")]).await;
+    assert!(busy.mailer("").greet().await.is_err());
 }

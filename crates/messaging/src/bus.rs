@@ -87,7 +87,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use bytes::Bytes;
-    use convene_application::kernel::consume::RetryConsumption;
+    use convene_application::kernel::consume::{RetryConsumption, Taken};
     use convene_application::kernel::error::Failure;
     use convene_application::kernel::events::{Consumer, EventLog, NewEvent};
     use convene_application::kernel::jobs::{Claim, Job as _, JobQueue as _, LeasedJob, Outcome};
@@ -100,6 +100,7 @@ mod tests {
     #[derive(Default)]
     struct Keeper {
         taken: Mutex<Vec<(i64, Bytes)>>,
+        replays: Mutex<Vec<i32>>,
         fails_at: Mutex<Vec<i64>>,
         panics_at: Mutex<Vec<i64>>,
     }
@@ -129,6 +130,7 @@ mod tests {
                 return Err(Failure::internal("the test wants it"));
             }
             assert!(!self.panics_at.lock().unwrap().contains(&event.position), "the test wants it");
+            self.replays.lock().unwrap().push(event.replay);
             self.taken.lock().unwrap().push((event.position, event.envelope.clone()));
             Ok(())
         }
@@ -198,6 +200,24 @@ mod tests {
             assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
         }
         assert_eq!(keeper.positions(), [1, 2, 3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_replay_that_fails_is_tried_again_as_that_replay() {
+        let (platform, keeper, intake, _, logged) = bus(&["rsvp.confirmed"]).await;
+        let subscription = intake.subscription("keeper").unwrap();
+        keeper.fails_at.lock().unwrap().push(1);
+        let taken = intake.take(subscription, &logged[0]).await.unwrap();
+        assert_eq!(taken, Taken::Postponed);
+        let replayed = LoggedEvent { replay: 7, ..logged[0].clone() };
+        intake.take(subscription, &replayed).await.unwrap();
+        assert_eq!(platform.live_jobs().len(), 2, "the replay is a consumption of its own");
+
+        keeper.fails_at.lock().unwrap().clear();
+        let retries = intake.retries(Arc::new(platform.clone()));
+        run_retries(&platform, &*retries).await;
+        assert_eq!(*keeper.replays.lock().unwrap(), [0, 7]);
+        assert_eq!(intake.take(subscription, &replayed).await.unwrap(), Taken::Consumed);
     }
 
     async fn run_retries(

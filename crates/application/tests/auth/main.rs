@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed assumption in a test is a failed test")]
 
+mod admin;
 mod login;
 mod recovery;
 mod refresh;

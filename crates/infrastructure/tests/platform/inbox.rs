@@ -1,9 +1,11 @@
 //! An event has its effect once, however often and however simultaneously it is delivered.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use convene_application::kernel::clock::{Clock as _, SystemClock};
 use convene_application::kernel::jobs::NewJob;
+use convene_application::kernel::operate::replay::InboxReads as _;
 use convene_application::kernel::random::Random;
 use convene_application::kernel::store::StoreError;
 use convene_application::kernel::uow::{Begin, CONSUMED_BEFORE};
@@ -139,4 +141,27 @@ async fn an_effect_that_fails_leaves_the_event_unclaimed() {
     drop(tx);
     assert!(!consume_reading(&store, CONSUMER, event).await.unwrap());
     assert_eq!(count(&admin, "jobs").await, 1);
+}
+
+/// Each replay is a consumption of its own, and is itself had once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_consumed_once_beside_what_was_consumed_before() {
+    let database = database().await;
+    let (admin, store) = (session(&database.admin_url()).await, store_of(&database, 2));
+    let event = new_event();
+    for (replay, jobs) in [(0, 1), (0, 1), (1, 2), (1, 2), (2, 3)] {
+        let mut tx: Box<dyn RsvpTx> = store.begin(Vec::new()).await.unwrap();
+        tx.consume(CONSUMER, event, replay);
+        tx.staged().jobs.push(effect());
+        tx.commit().await.unwrap();
+        assert_eq!(count(&admin, "jobs").await, jobs, "replay {replay}");
+    }
+    let consumed = async |consumer: &str, replay| {
+        store.consumed(consumer, replay, &[event, new_event()]).await.unwrap()
+    };
+    for replay in 0..3 {
+        assert_eq!(consumed(CONSUMER, replay).await, HashSet::from([event]));
+    }
+    assert!(consumed(CONSUMER, 3).await.is_empty());
+    assert!(consumed("another", 0).await.is_empty());
 }

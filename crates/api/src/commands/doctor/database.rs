@@ -188,3 +188,39 @@ async fn found(platform: &Platform) -> Result<Vec<Check>, StoreError> {
     });
     Ok(checks)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    fn told(ahead_millis: i64, travelled_millis: i64) -> State {
+        let millis = SignedDuration::from_millis;
+        clock_skew(Skew { ahead: millis(ahead_millis), travelled: millis(travelled_millis) }).state
+    }
+
+    #[test]
+    fn a_clock_may_be_two_seconds_away_and_as_much_more_as_asking_took() {
+        assert_eq!(told(0, 1), State::Ok);
+        assert_eq!(told(-2_000, 0), State::Ok);
+        assert_eq!(told(2_001, 0), State::Warn);
+        assert_eq!(told(-2_001, 0), State::Warn);
+        assert_eq!(told(2_400, 1_000), State::Ok);
+    }
+
+    #[test]
+    fn an_old_server_and_a_superuser_are_refused() {
+        let diagnosis = Diagnosis {
+            version: "14.9".to_owned(),
+            major: 14,
+            role: "postgres".to_owned(),
+            is_superuser: true,
+            owned_tables: Vec::new(),
+            excesses: Vec::new(),
+        };
+        assert_eq!(version(&diagnosis).state, State::Fail);
+        assert_eq!(version(&Diagnosis { major: 15, ..diagnosis.clone() }).state, State::Ok);
+        assert_eq!(roles(&diagnosis).state, State::Fail);
+        assert_eq!(roles(&Diagnosis { is_superuser: false, ..diagnosis }).state, State::Ok);
+    }
+}
