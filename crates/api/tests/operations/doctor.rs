@@ -149,6 +149,21 @@ async fn a_mistake_in_the_configuration_is_told_with_its_variable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_private_database_that_does_not_run_is_told_and_not_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let convene = Installation::new()
+        .await
+        .with("CONVENE_PROFILE", "embedded")
+        .with("CONVENE__DATABASE__URL", "")
+        .with("CONVENE__EMBEDDED__DATA_DIR", data.to_str().unwrap());
+    let told = check(&convene, "database");
+    assert!(told.starts_with("fail the private PostgreSQL in "), "{told}");
+    assert!(convene.refusal(&["jobs", "list"]).contains("start `convene run`"));
+    assert!(!data.exists(), "who only looks makes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_migration_fails() {
     let convene = Installation::new().await;
     convene

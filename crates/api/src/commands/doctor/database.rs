@@ -13,7 +13,6 @@ use jiff::SignedDuration;
 use super::Check;
 use crate::commands::table::seconds;
 use crate::config::Config;
-use crate::error::StartError;
 use crate::wiring::Platform;
 
 /// The oldest PostgreSQL that has what we use.
@@ -26,11 +25,7 @@ const SLOW: Duration = Duration::from_secs(30);
 const REACH: &str = "check database.url (CONVENE__DATABASE__URL) and that PostgreSQL runs";
 
 /// The role to serve as, or the check that failed.
-pub(super) async fn role(
-    located: Result<(), StartError>,
-    config: &Config,
-) -> Result<Option<String>, Check> {
-    located.map_err(|error| Check::broken("database", &error, "start `convene run`"))?;
+pub(super) async fn role(config: &Config) -> Result<Option<String>, Check> {
     migrate::serving_role(&config.database.url)
         .await
         .map_err(|error| Check::broken("database", &error, REACH))

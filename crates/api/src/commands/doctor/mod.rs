@@ -115,8 +115,12 @@ async fn examine(
         secrets(profile, &config),
         webhook_targets(profile, &config),
     ];
-    let located = super::session::locate(&mut config).await;
-    let role = database::role(located, &config).await;
+    if let Err(error) = super::session::locate(&mut config).await {
+        // Whatever else there is in the embedded profile belongs to that process.
+        checks.push(Check::broken("database", &error, "`convene run` starts it"));
+        return Ok((profile, checks));
+    }
+    let role = database::role(&config).await;
     let serving = role.as_ref().ok().cloned().flatten();
     let platform = Platform::assemble(profile, config, serving)?;
     match role {

@@ -8,7 +8,7 @@ use convene_application::auth::ports::{
 };
 use convene_application::kernel::store::StoreError;
 use convene_domain::auth::refresh::{RefreshToken, Spent};
-use convene_domain::ids::{RegistrationId, SessionId, TypedId as _, UserId};
+use convene_domain::ids::{RegistrationId, SessionId, TypedId, UserId};
 use convene_domain::text::{DisplayName, EmailAddress};
 use diesel::QueryableByName;
 use diesel::sql_types::{Binary, Nullable, Text, Timestamptz, Uuid as SqlUuid};
@@ -220,7 +220,7 @@ impl AuthTx for PgTx {
             sql("INSERT INTO platform_admins (user_id, granted_by, reason, at) VALUES ($1, $2, $3, $4)
                  ON CONFLICT (user_id) DO NOTHING")
             .bind(grant.user.uuid())
-            .bind(grant.granted_by.map(|admin| admin.uuid()))
+            .bind(grant.granted_by.map(TypedId::uuid))
             .bind(grant.reason)
             .bind(grant.at),
         );

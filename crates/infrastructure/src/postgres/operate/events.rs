@@ -10,7 +10,7 @@ use convene_application::kernel::operate::replay::{
     EventFilter, InboxReads, LogSearch, RecordedEvent, ReplayTx,
 };
 use convene_application::kernel::store::StoreError;
-use convene_domain::ids::TypedId as _;
+use convene_domain::ids::TypedId;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use jiff::Timestamp;
@@ -88,7 +88,7 @@ impl LogSearch for PgStore {
         .bind(through)
         .bind(exact)
         .bind(prefix)
-        .bind(filter.community.map(|community| community.uuid()))
+        .bind(filter.community.map(TypedId::uuid))
         .bind(filter.from)
         .bind(filter.to)
         .bind(filter.subject.clone())

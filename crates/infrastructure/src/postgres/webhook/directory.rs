@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use convene_application::kernel::store::StoreError;
 use convene_application::webhook::ports::{DeliveryView, WebhookDirectory};
-use convene_domain::ids::{CommunityId, DeliveryId, TypedId as _, WebhookId};
+use convene_domain::ids::{CommunityId, DeliveryId, TypedId, WebhookId};
 use convene_domain::webhook::{DeliveryStatus, Endpoint};
 
 use super::rows::{
@@ -24,7 +24,7 @@ impl WebhookDirectory for PgStore {
             "SELECT {ENDPOINT_COLUMNS} FROM webhook_endpoints WHERE $1 IS NULL OR community_id = $1
              ORDER BY created_at DESC, id DESC LIMIT $2"
         ))
-        .bind(community.map(|community| community.uuid()))
+        .bind(community.map(TypedId::uuid))
         .bind(i64::from(limit))
         .rows(&connection)
         .await?;
