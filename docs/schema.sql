@@ -802,9 +802,15 @@ CREATE INDEX rsvps_by_event ON public.rsvps USING btree (event_id, created_at, i
 
 CREATE INDEX rsvps_by_person ON public.rsvps USING btree (user_id, created_at, id);
 
+CREATE INDEX rsvps_cancelled ON public.rsvps USING btree (event_id, created_at, id) WHERE (status = 'cancelled'::text);
+
+CREATE INDEX rsvps_cancelled_of_person ON public.rsvps USING btree (event_id, user_id, created_at, id) WHERE (status = 'cancelled'::text);
+
 CREATE UNIQUE INDEX rsvps_line ON public.rsvps USING btree (event_id, waitlist_number) WHERE (status = 'waitlisted'::text);
 
 CREATE UNIQUE INDEX rsvps_one_active ON public.rsvps USING btree (event_id, user_id) WHERE (status <> 'cancelled'::text);
+
+CREATE INDEX rsvps_waiting ON public.rsvps USING btree (event_id, created_at, id) WHERE (status = 'waitlisted'::text);
 
 CREATE INDEX sessions_by_expiry ON public.sessions USING btree (expires_at);
 

@@ -12,6 +12,7 @@ mod mistakes;
 mod naming;
 mod order_of_checks;
 mod refreshing;
+mod query_plans;
 mod rsvps;
 mod seating;
 mod served_routes;

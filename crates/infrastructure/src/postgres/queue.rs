@@ -214,7 +214,8 @@ impl JobQueue for PgStore {
     async fn rescue(&self) -> Result<usize, StoreError> {
         let connection = self.connection().await?;
         let rescued: Option<Count> = sql("WITH lost AS (
-                SELECT * FROM jobs WHERE leased_until < statement_timestamp() ORDER BY leased_until
+                SELECT * FROM jobs WHERE leased_by IS NOT NULL AND leased_until < statement_timestamp()
+                ORDER BY leased_until
                 LIMIT $1 FOR UPDATE SKIP LOCKED
              ), buried AS (
                 INSERT INTO jobs_dead (job_id, kind, queue, payload, unique_key, priority, attempt, max_attempts,

@@ -91,11 +91,15 @@ impl CommunityTx for PgTx {
             community,
             format!("SELECT {COMMUNITY_COLUMNS} FROM communities c WHERE c.id = {MEANT} FOR SHARE"),
         );
+        // One look-up each, in the order in which RSVPs lock them too. `user_id = ANY` would be a filter over all members:
+        // an index scan in the order of the persons cannot take it for a condition.
         let lock = meant(
             community,
             format!(
-                "SELECT {MEMBERSHIP_COLUMNS} FROM members m
-                 WHERE m.community_id = {MEANT} AND m.user_id = ANY($3) ORDER BY m.id FOR NO KEY UPDATE"
+                "SELECT {MEMBERSHIP_COLUMNS}
+                 FROM (SELECT user_id FROM unnest($3) AS asked(user_id) ORDER BY user_id) AS asked,
+                      LATERAL (SELECT * FROM members
+                               WHERE community_id = {MEANT} AND user_id = asked.user_id FOR NO KEY UPDATE) AS m"
             ),
         )
         .bind(users.clone());

@@ -69,11 +69,12 @@ impl EventReads for PgStore {
             Unpublished::Listed => (true, None),
         };
         let page = slice(["e.starts_at", "e.id"], Order::OldestFirst, query, 4);
+        // A scalar subquery, since Postgres may answer an EXISTS by reading all organisers of all events first.
         let list = sql(format!(
             "SELECT {EVENT_COLUMNS}, s.capacity FROM events e JOIN event_seats s ON s.event_id = e.id
              WHERE e.community_id = $1
                AND (e.published_at IS NOT NULL OR $2
-                    OR EXISTS (SELECT FROM event_organizers o WHERE o.event_id = e.id AND o.user_id = $3))
+                    OR coalesce((SELECT true FROM event_organizers o WHERE o.event_id = e.id AND o.user_id = $3), false))
                AND {} {}",
             page.condition, page.order
         ))

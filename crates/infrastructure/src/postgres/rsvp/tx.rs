@@ -114,9 +114,13 @@ impl SeatingTx for PgTx {
 
 /// Shared, so that two events of one person do not wait for each other; leaving or being banned waits for both.
 fn lock_members(event: EventId, users: Vec<Uuid>) -> Sql {
-    sql("SELECT user_id, role FROM members
-         WHERE community_id = (SELECT community_id FROM events WHERE id = $1) AND user_id = ANY($2)
-         ORDER BY user_id FOR SHARE")
+    // One look-up each. `user_id = ANY` would be a filter over all members: an index scan in the order of the persons cannot
+    // take it for a condition.
+    sql("SELECT m.user_id, m.role
+         FROM (SELECT user_id FROM unnest($2) AS asked(user_id) ORDER BY user_id) AS asked,
+              LATERAL (SELECT user_id, role FROM members
+                       WHERE community_id = (SELECT community_id FROM events WHERE id = $1)
+                         AND user_id = asked.user_id FOR SHARE) AS m")
     .bind(event.uuid())
     .bind(users)
 }
@@ -140,12 +144,18 @@ fn organizers(event: EventId, users: Vec<Uuid>) -> Sql {
         .bind(users)
 }
 
-/// The last RSVP of each: the active one, else the one that was made last.
-fn last_of_each(event: EventId, users: Vec<Uuid>) -> Sql {
+/// The last RSVP of each: the active one, else the one that was made last. Each of the two is one look-up in an index of its
+/// own, however many RSVPs the event or the person has.
+pub(super) fn last_of_each(event: EventId, users: Vec<Uuid>) -> Sql {
     sql(format!(
-        "SELECT DISTINCT ON (r.user_id) {RSVP_COLUMNS} FROM rsvps r
-         WHERE r.event_id = $1 AND r.user_id = ANY($2)
-         ORDER BY r.user_id, r.status <> 'cancelled' DESC, r.created_at DESC, r.id DESC"
+        "SELECT DISTINCT ON (r.user_id) {RSVP_COLUMNS}
+         FROM unnest($2) AS asked(user_id), LATERAL (
+             SELECT * FROM rsvps WHERE event_id = $1 AND user_id = asked.user_id AND status <> 'cancelled'
+             UNION ALL
+             (SELECT * FROM rsvps WHERE event_id = $1 AND user_id = asked.user_id AND status = 'cancelled'
+              ORDER BY created_at DESC, id DESC LIMIT 1)
+         ) AS r
+         ORDER BY r.user_id, r.status <> 'cancelled' DESC"
     ))
     .bind(event.uuid())
     .bind(users)
