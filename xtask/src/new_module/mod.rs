@@ -90,13 +90,14 @@ fn target(template: &str, module: &ModuleName, migration: &str) -> Result<String
 
 fn next_steps(module: &ModuleName) -> String {
     let name = &module.name;
+    let capitalised = &module.capitalised;
     format!(
-        "\nThe module stands on its own feet: it can be built, migrated and called. What is left:\n\
-         1. Decide who may do what: MAY_CREATE and MAY_READ in crates/application/tests/{name}.rs, whose \
-         tests fail until then, and `Create{}` in crates/application/src/kernel/authz.rs.\n\
-         2. Make it yours: `title` and `priority` stand for what a {} really is.\n\
-         3. cargo xtask snapshots --update && cargo xtask arch && make test",
-        module.capitalised, module.name
+        "\nIt can be built, migrated and called. What is left:\n\
+         1. Decide who may do what: MAY_CREATE and MAY_READ in crates/application/tests/{name}.rs, whose tests fail \
+         until then; `Create{capitalised}` in crates/application/src/kernel/authz.rs, which grants it to the owner alone; \
+         and a line for each route in tests/e2e/matrix/recipes.rs, whose snapshot then shows what each role is answered.\n\
+         2. Make it yours: `title` and `priority` stand for what a {name} really is.\n\
+         3. cargo xtask snapshots --update && cargo xtask arch && make test"
     )
 }
 
