@@ -80,7 +80,7 @@ async fn an_event_has_one_delivery_however_often_it_is_handed_in() {
     }
     assert_eq!(scene.deliveries(endpoint.id).await.len(), 1);
     assert_eq!(scene.store.take_jobs().len(), 1);
-    assert!(scene.store.ledger().consumed.contains(&("webhook.fanout", event.id)));
+    assert!(scene.store.ledger().consumed.contains(&("webhook.fanout", event.id, 0)));
 }
 
 #[tokio::test]

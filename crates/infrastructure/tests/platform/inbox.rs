@@ -80,7 +80,7 @@ async fn a_duplicate_is_known_after_the_first_read_and_has_no_effect() {
 /// Claims events together, with a read first or without.
 async fn consume_all(store: &PgStore, events: &[Uuid], reads: bool) -> Result<(), StoreError> {
     let mut tx: Box<dyn RsvpTx> = store.begin(Vec::new()).await?;
-    tx.consume_all(CONSUMER, events.to_vec());
+    tx.consume_all(CONSUMER, events.iter().map(|event| (*event, 0)).collect());
     if reads {
         tx.open(EventId::from_uuid(events[0]), &[], 0).await?;
     }

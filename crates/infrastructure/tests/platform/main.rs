@@ -4,6 +4,7 @@
 
 mod inbox;
 mod jobs;
+mod load;
 mod migrations;
 mod ports;
 mod relay;

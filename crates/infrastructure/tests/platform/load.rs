@@ -1,21 +1,15 @@
 //! The data set for load tests: it keeps every rule that the code keeps.
 
-mod support;
-
 use convene_infrastructure::postgres::load::{self, Load};
-use convene_infrastructure::postgres::migrate;
 use convene_infrastructure::postgres::seed::{self, SeedError};
 use convene_testkit::database::TestDatabase;
 use jiff::Timestamp;
 use secrecy::SecretString;
-use support::connect;
+
+use super::session;
 
 async fn database() -> (TestDatabase, SecretString) {
-    let database = TestDatabase::create(
-        async |url| migrate::migrate(&url.into()).await.map(|_| ()),
-        migrate::migrations_hash(),
-    )
-    .await;
+    let database = super::database().await;
     let url = database.admin_url().into();
     (database, url)
 }
@@ -29,7 +23,7 @@ async fn a_load_has_the_sizes_it_tells_and_counters_that_match_a_recount() {
     let (database, url) = database().await;
     let load = smallest();
     seed::load(&url, &load).await.expect("an empty database can be filled");
-    let admin = connect(&database.admin_url()).await;
+    let admin = session(&database.admin_url()).await;
 
     for (table, rows) in [
         ("communities", load.communities()),
@@ -101,7 +95,7 @@ async fn ids_can_be_computed() {
     let (database, url) = database().await;
     let load = smallest();
     seed::load(&url, &load).await.expect("an empty database can be filled");
-    let admin = connect(&database.admin_url()).await;
+    let admin = session(&database.admin_url()).await;
     let (community, event, member) = (3, 3 * load::EVENTS_EACH + 2, 7);
     let found = admin
         .query_one(
@@ -128,7 +122,7 @@ async fn a_database_with_people_is_emptied_on_demand_alone() {
     let refused = seed::prepare(&url, false).await;
     assert!(matches!(refused, Err(SeedError::NotEmpty)), "{refused:?}");
 
-    let admin = connect(&database.admin_url()).await;
+    let admin = session(&database.admin_url()).await;
     admin
         .batch_execute(
             "INSERT INTO signing_keys VALUES ('kid', '', '', now());
