@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use convene_tests::app::App;
 use convene_tests::client::Answer;
-use convene_tests::openapi::{Access, Document, Operation};
+use convene_tests::openapi::{Document, Operation};
 use convene_tests::problem::{CODES, mistakes};
 use convene_tests::scene::{Actor, Cast, Place, Venue};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -89,10 +89,7 @@ impl Target {
             }
         };
         check(status < 500, "the server failed")?;
-        let documented = operation.statuses.contains(&status)
-            || ANYWHERE.contains(&status)
-            // A bad token is refused wherever tokens are read.
-            || (status == 401 && operation.access == Access::Optional);
+        let documented = operation.statuses.contains(&status) || ANYWHERE.contains(&status);
         check(documented, "the status is not documented")?;
         check(answer.header("x-request-id").is_some(), "no request id")?;
         check(answer.header("x-content-type-options") == Some("nosniff"), "no security headers")?;

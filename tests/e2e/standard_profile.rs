@@ -189,11 +189,14 @@ async fn assert_published(service: &OtherService, log: &[Value]) {
     for Message { routing_key, properties, body } in messages.iter() {
         let id = text(&body["id"]);
         assert_eq!(
-            properties.content_type().as_ref().map(|t| t.as_str()),
+            properties.content_type().as_ref().map(lapin::types::ShortString::as_str),
             Some(amqp::CONTENT_TYPE)
         );
         assert_eq!(*properties.delivery_mode(), Some(2));
-        assert_eq!(properties.message_id().as_ref().map(|id| id.as_str()), Some(id.as_str()));
+        assert_eq!(
+            properties.message_id().as_ref().map(lapin::types::ShortString::as_str),
+            Some(id.as_str())
+        );
         assert_eq!(*routing_key, format!("{}.v1", text(&body["type"])));
         let headers = properties.headers().as_ref().expect("events have headers");
         let Some(AMQPValue::LongString(trace)) = headers.inner().get(amqp::TRACEPARENT_HEADER)

@@ -154,10 +154,9 @@ impl Operation {
             these.map(|parameter| text(&parameter["name"])).collect::<Vec<_>>()
         };
         let access = match operation["security"].as_array() {
-            None => Access::Required,
             Some(ways) if ways.iter().all(|way| way == &json!({})) => Access::Public,
             Some(ways) if ways.contains(&json!({})) => Access::Optional,
-            Some(_) => Access::Required,
+            Some(_) | None => Access::Required,
         };
         let body = &operation["requestBody"]["content"]["application/json"]["schema"];
         let responses = operation["responses"].as_object().into_iter().flatten();

@@ -69,9 +69,9 @@ pub fn mistakes(problem: &Value) -> Vec<(String, String)> {
         .into_iter()
         .flatten()
         .map(|mistake| {
-            let place = match (text(&mistake["pointer"]), text(&mistake["parameter"])) {
-                (Some(place), None) | (None, Some(place)) => place,
-                _ => panic!("a mistake is in the body or in the query: {mistake}"),
+            let places = (text(&mistake["pointer"]), text(&mistake["parameter"]));
+            let ((Some(place), None) | (None, Some(place))) = places else {
+                panic!("a mistake is in the body or in the query: {mistake}");
             };
             assert!(mistake["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
             (place, text(&mistake["code"]).unwrap_or_else(|| panic!("no code: {mistake}")))

@@ -144,11 +144,11 @@ fn shared_problems(operation: &Operation) -> Vec<&'static str> {
         |place: ParameterIn| parameters(operation).any(|parameter| parameter.parameter_in == place);
     // Whatever else may happen to a request, such as 405, 406 or 429, looks the same too.
     let mut statuses = vec!["400", "500", "503", "default"];
-    if needs_credentials(operation) {
+    if reads_credentials(operation) {
         statuses.push("401");
-        if has(ParameterIn::Path) {
-            statuses.push("403");
-        }
+    }
+    if needs_credentials(operation) && has(ParameterIn::Path) {
+        statuses.push("403");
     }
     if has(ParameterIn::Path) {
         statuses.push("404");
@@ -173,6 +173,12 @@ pub(crate) fn needs_credentials(operation: &Operation) -> bool {
     operation.security.as_ref().is_none_or(|security| {
         !security.is_empty() && !security.contains(&SecurityRequirement::default())
     })
+}
+
+/// Whether credentials that are not good are refused, even if an operation needs none.
+fn reads_credentials(operation: &Operation) -> bool {
+    let nobody = SecurityRequirement::default();
+    operation.security.as_ref().is_none_or(|security| security.iter().any(|way| *way != nobody))
 }
 
 /// The operations of a path with their methods.
