@@ -6,7 +6,7 @@ use std::path::Path;
 use convene_application::auth::{AdminMade, NewAdmin, OpaqueToken};
 use convene_domain::auth::password::Password;
 use convene_domain::text::{DisplayName, EmailAddress};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use super::session::Session;
@@ -41,7 +41,7 @@ async fn create_admin(asked: CreateAdmin, json: bool) -> Result<(), StartError> 
         AdminMade::Created(_) => ("created", generated),
         AdminMade::Promoted(_) => ("promoted", None),
     };
-    let shown = shown.as_ref().map(|password| password.expose_secret());
+    let shown = shown.as_ref().map(ExposeSecret::expose_secret);
     if json {
         return print_json(&json!({
             "outcome": outcome,
