@@ -85,10 +85,11 @@ fn workers_in(cluster: &Path) -> io::Result<Vec<ProcessId>> {
 }
 
 /// Whether it is one of PostgreSQL's processes for this cluster, whose folder is where they all
-/// work.
+/// work. One that is being ended has no program any more while it lets go of the shared memory,
+/// and leaves the folder after that.
 fn works_in(process: ProcessId, cluster: &Path) -> bool {
     let link = |name: &str| fs::read_link(format!("/proc/{}/{name}", process.pid));
     process.is_alive()
         && link("cwd").is_ok_and(|folder| folder == cluster)
-        && link("exe").is_ok_and(|program| program.ends_with("postgres"))
+        && link("exe").map_or(true, |program| program.ends_with("postgres"))
 }

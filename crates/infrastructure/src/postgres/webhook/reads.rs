@@ -1,5 +1,7 @@
 //! Reads of webhooks that need no transaction.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use convene_application::kernel::page::{Page, PageQuery};
 use convene_application::kernel::store::StoreError;
@@ -7,7 +9,8 @@ use convene_application::webhook::ports::{DeliveryView, Wanted, WebhookReads};
 use convene_domain::ids::{CommunityId, TypedId as _, WebhookId};
 use convene_domain::webhook::Endpoint;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Bool, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Bool, Text, Timestamptz, Uuid as SqlUuid};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::rows::{
@@ -19,10 +22,22 @@ use crate::postgres::store::PgStore;
 
 #[derive(QueryableByName)]
 struct WantingRow {
-    #[diesel(sql_type = BigInt)]
-    place: i64,
     #[diesel(sql_type = SqlUuid)]
     id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    community_id: Uuid,
+    #[diesel(sql_type = Array<Text>)]
+    event_types: Vec<String>,
+    #[diesel(sql_type = Timestamptz, deserialize_as = jiff_diesel::Timestamp)]
+    created_at: Timestamp,
+}
+
+impl WantingRow {
+    fn wants(&self, event: &Wanted) -> bool {
+        self.community_id == event.community.uuid()
+            && self.created_at < event.recorded_at
+            && self.event_types.iter().any(|wanted| event.patterns.contains(wanted))
+    }
 }
 
 #[derive(QueryableByName)]
@@ -100,34 +115,23 @@ impl WebhookReads for PgStore {
         page.try_map(Listed::into_view).map(Some)
     }
 
+    /// The endpoints of the communities are read once, however many of the events are theirs.
     async fn wanting(&self, events: &[Wanted]) -> Result<Vec<Vec<WebhookId>>, StoreError> {
-        let column = |place: usize| -> Vec<String> {
-            events.iter().map(|event| event.patterns[place].clone()).collect()
-        };
+        let communities: BTreeSet<Uuid> =
+            events.iter().map(|event| event.community.uuid()).collect();
+        let patterns: BTreeSet<&String> = events.iter().flat_map(|event| &event.patterns).collect();
         let connection = self.connection().await?;
-        let rows: Vec<WantingRow> = sql("SELECT event.place, endpoint.id
-                 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[]) WITH ORDINALITY
-                      AS event(community_id, any_event, module, exact, recorded_at, place)
-                 JOIN webhook_endpoints AS endpoint
-                      ON endpoint.community_id = event.community_id
-                     AND endpoint.event_types && ARRAY[event.any_event, event.module, event.exact]
-                     AND endpoint.created_at < event.recorded_at
-                 ORDER BY event.place, endpoint.id")
-        .bind(events.iter().map(|event| event.community.uuid()).collect::<Vec<_>>())
-        .bind(column(0))
-        .bind(column(1))
-        .bind(column(2))
-        .bind(events.iter().map(|event| event.recorded_at).collect::<Vec<_>>())
+        let rows: Vec<WantingRow> = sql("SELECT id, community_id, event_types, created_at
+                 FROM webhook_endpoints WHERE community_id = ANY($1) AND event_types && $2
+                 ORDER BY id")
+        .bind(communities.into_iter().collect::<Vec<_>>())
+        .bind(patterns.into_iter().cloned().collect::<Vec<_>>())
         .rows(&connection)
         .await?;
-        let mut wanting = vec![Vec::new(); events.len()];
-        for row in rows {
-            // Places count from 1.
-            let place = usize::try_from(row.place - 1).ok();
-            if let Some(wanting) = place.and_then(|place| wanting.get_mut(place)) {
-                wanting.push(WebhookId::from_uuid(row.id));
-            }
-        }
-        Ok(wanting)
+        let wanting = |event| {
+            let rows = rows.iter().filter(|row| row.wants(event));
+            rows.map(|row| WebhookId::from_uuid(row.id)).collect()
+        };
+        Ok(events.iter().map(wanting).collect())
     }
 }
