@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use convene_domain::ids::EventId;
 use convene_domain::rsvp::{Admission, Ask};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::kernel::context::{Principal, RequestContext};
@@ -26,11 +27,14 @@ pub struct LaneOptions {
     pub batch: usize,
     /// The most requests that wait in one lane.
     pub waiting: usize,
+    /// How long a request waits for its answer. Behind a batch whose store does not answer it would wait for that batch's
+    /// time-outs and its own.
+    pub patience: Duration,
 }
 
 impl Default for LaneOptions {
     fn default() -> Self {
-        Self { batch: 64, waiting: 1024 }
+        Self { batch: 64, waiting: 1024, patience: Duration::from_millis(4_500) }
     }
 }
 
@@ -72,16 +76,21 @@ impl<D: Decide> Lanes<D> {
         Self { shared: Arc::new(Shared { options, decider, lanes: Mutex::default() }) }
     }
 
-    /// Puts a wish into its event's lane and waits for its answer. The wish is decided even if nobody waits any more.
+    /// Puts a wish into its event's lane and waits for its answer, with patience. The wish is decided even if nobody waits
+    /// any more.
     pub(super) async fn submit(&self, event: EventId, wish: Wish) -> Answer {
         let (answer, answered) = oneshot::channel();
         if self.shared.enqueue(event, Waiting { wish, answer })? {
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move { shared.drive(event).await }.in_current_span());
         }
-        answered.await.unwrap_or_else(|_| {
-            Err(Failure::internal("the batch of this request ended without an answer"))
-        })
+        match timeout(self.shared.options.patience, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => {
+                Err(Failure::internal("the batch of this request ended without an answer"))
+            }
+            Err(elapsed) => Err(Failure::unavailable(elapsed)),
+        }
     }
 }
 
@@ -140,6 +149,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use convene_domain::ids::{SessionId, TypedId as _, UserId};
+    use convene_testkit::poll::poll_until;
     use uuid::Uuid;
 
     use super::*;
@@ -188,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn what_arrives_meanwhile_is_the_next_batch() {
         let recorder = Arc::new(Recorder::default());
-        let lanes = Lanes::new(LaneOptions { batch: 64, waiting: 1024 }, Arc::clone(&recorder));
+        let lanes = Lanes::new(LaneOptions::default(), Arc::clone(&recorder));
         futures::future::join_all((0..130).map(|_| lanes.submit(event(1), wish()))).await;
         let batches = recorder.batches.lock().unwrap().clone();
         assert_eq!(batches.iter().sum::<usize>(), 130);
@@ -203,7 +213,10 @@ mod tests {
     #[tokio::test]
     async fn a_full_lane_refuses_at_once() {
         let recorder = Arc::new(Recorder::default());
-        let lanes = Lanes::new(LaneOptions { batch: 2, waiting: 3 }, Arc::clone(&recorder));
+        let lanes = Lanes::new(
+            LaneOptions { batch: 2, waiting: 3, ..LaneOptions::default() },
+            Arc::clone(&recorder),
+        );
         let answers =
             futures::future::join_all((0..10).map(|_| lanes.submit(event(1), wish()))).await;
         let refused = answers
@@ -211,6 +224,20 @@ mod tests {
             .filter(|answer| matches!(answer, Err(f) if f.code == crate::kernel::error::Code::Overloaded))
             .count();
         assert_eq!(refused, 7);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_not_answered_in_time_is_decided_all_the_same() {
+        let recorder = Arc::new(Recorder::default());
+        let impatient =
+            LaneOptions { patience: Duration::from_millis(1), ..LaneOptions::default() };
+        let lanes = Lanes::new(impatient, Arc::clone(&recorder));
+        let failure = lanes.submit(event(1), wish()).await.err().map(|failure| failure.code);
+        assert_eq!(failure, Some(crate::kernel::error::Code::Unavailable));
+        poll_until(Duration::from_secs(10), "the wish is decided", async || {
+            (!recorder.batches.lock().unwrap().is_empty()).then_some(())
+        })
+        .await;
     }
 
     #[tokio::test]
