@@ -1,11 +1,11 @@
 //! Many people, few seats.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use convene_api::app::Role;
 use convene_tests::app::{App, database};
 use convene_tests::client::{Person, text};
+use convene_tests::ledger::Ledger;
 use futures::StreamExt as _;
 use futures::stream;
 
@@ -63,46 +63,7 @@ async fn three_hundred_people_and_fifty_seats() {
     assert_eq!(counters, (recount.get(0), recount.get(1)));
     assert_eq!(counters, (50, 150), "200 of 300 stayed");
 
-    assert_promoted_in_order(&first, &olga, &community).await;
-}
-
-/// Reads the whole log: seats never run out, versions are gapless, and promotions follow the numbers of the line.
-async fn assert_promoted_in_order(app: &App, owner: &Person, community: &str) {
-    let mut numbers: HashMap<String, i64> = HashMap::new();
-    let mut versions: HashMap<String, i64> = HashMap::new();
-    let (mut promoted, mut taken) = (Vec::new(), 0_i64);
-    let mut confirmed: HashMap<String, bool> = HashMap::new();
-    let mut after = String::new();
-    loop {
-        let path = format!("/v1/communities/{community}/event-log?type=rsvp.*&limit=100{after}");
-        let page = app.get(path).by(owner).await.expect(200).json();
-        for event in page["data"].as_array().expect("a page has data") {
-            let subject = text(&event["subject"]);
-            let version = versions.entry(subject.clone()).or_default();
-            *version += 1;
-            assert_eq!(event["aggregateversion"], *version, "{event}");
-            match event["type"].as_str().expect("an event has a type") {
-                "rsvp.confirmed" => {
-                    taken += 1;
-                    confirmed.insert(subject.clone(), true);
-                    if event["data"]["cause"] == "waitlist" {
-                        promoted.push(numbers[&subject]);
-                    }
-                }
-                "rsvp.waitlisted" => {
-                    let number = event["data"]["waitlist_seq"].as_i64();
-                    numbers.insert(subject, number.expect("who waits has a number"));
-                }
-                _ => taken -= i64::from(confirmed.remove(&subject).is_some()),
-            }
-            assert!((0..=i64::from(SEATS)).contains(&taken), "{taken} seats taken after {event}");
-            assert_eq!(event["data"]["seats_left"], i64::from(SEATS) - taken, "{event}");
-        }
-        match page["next_cursor"].as_str() {
-            Some(cursor) => after = format!("&after={cursor}"),
-            None => break,
-        }
-    }
+    let promoted = Ledger::read(&first, &olga, &community, SEATS).await.promoted;
     assert!(promoted.len() > 10, "{} were promoted", promoted.len());
     assert!(promoted.is_sorted(), "{promoted:?}");
 }

@@ -1,5 +1,6 @@
 //! A Convene in this process, on a real database that is its own.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use convene_api::app::{Role, Running};
@@ -10,13 +11,13 @@ use convene_testkit::database::TestDatabase;
 use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::Client;
+
 /// A running Convene. Dropping it ends it and drops its database.
 pub struct App {
-    /// Where the API listens, such as `http://127.0.0.1:40123`.
-    pub base: String,
     /// The database behind it.
     pub database: Arc<TestDatabase>,
-    pub(crate) http: reqwest::Client,
+    client: Client,
     shutdown: CancellationToken,
     ended: tokio::task::JoinHandle<()>,
 }
@@ -74,11 +75,7 @@ impl App {
         let address = running.api.or(running.operations).expect("every role listens somewhere");
         let ended =
             tokio::spawn(async move { running.ended().await.expect("the process ends well") });
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .expect("a plain client can be built");
-        Self { base: format!("http://{address}"), database, http, shutdown, ended }
+        Self { database, client: Client::new(format!("http://{address}")), shutdown, ended }
     }
 
     /// Ends it as SIGTERM would, and waits for the end.
@@ -91,12 +88,24 @@ impl App {
 
     /// A connection to look behind the scenes with.
     pub async fn sql(&self) -> tokio_postgres::Client {
-        let (client, connection) = tokio_postgres::connect(&self.database.admin_url(), NoTls)
-            .await
-            .expect("the test database answers");
-        tokio::spawn(connection);
-        client
+        sql(&self.database.admin_url()).await
     }
+}
+
+impl Deref for App {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// A connection to the database of this URL.
+pub async fn sql(url: &str) -> tokio_postgres::Client {
+    let (client, connection) =
+        tokio_postgres::connect(url, NoTls).await.expect("the test database answers");
+    tokio::spawn(connection);
+    client
 }
 
 /// A migrated database of its own.

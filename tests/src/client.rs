@@ -8,10 +8,16 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::app::App;
-
 /// How long anything that happens behind the API may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Speaks to one API.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Where the API listens, such as `http://127.0.0.1:40123`.
+    pub base: String,
+    http: reqwest::Client,
+}
 
 /// Somebody with an account.
 #[derive(Clone, Debug)]
@@ -43,7 +49,7 @@ pub struct Answer {
 
 /// A request that is being put together.
 pub struct Call<'a> {
-    app: &'a App,
+    client: &'a Client,
     method: Method,
     path: String,
     token: Option<String>,
@@ -51,10 +57,21 @@ pub struct Call<'a> {
     body: Option<Bytes>,
 }
 
-impl App {
+impl Client {
+    /// A client of the API that listens there, or will.
+    #[must_use]
+    pub fn new(base: impl Into<String>) -> Self {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a plain client can be built");
+        Self { base: base.into(), http }
+    }
+
     /// A request by nobody.
     pub fn call(&self, method: Method, path: impl Into<String>) -> Call<'_> {
-        Call { app: self, method, path: path.into(), token: None, headers: Vec::new(), body: None }
+        let path = path.into();
+        Call { client: self, method, path, token: None, headers: Vec::new(), body: None }
     }
 
     /// A GET.
@@ -217,8 +234,17 @@ impl Call<'_> {
     /// Sends it.
     pub async fn send(self) -> Answer {
         let request = format!("{} {}", self.method, self.path);
-        let mut builder =
-            self.app.http.request(self.method, format!("{}{}", self.app.base, self.path));
+        self.try_send().await.unwrap_or_else(|error| panic!("{request}: {error:?}"))
+    }
+
+    /// Sends it to a server that may not be there, or go away in the middle.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub async fn try_send(self) -> reqwest::Result<Answer> {
+        let request = format!("{} {}", self.method, self.path);
+        let Client { base, http } = self.client;
+        let mut builder = http.request(self.method, format!("{base}{}", self.path));
         if let Some(token) = self.token {
             builder = builder.bearer_auth(token);
         }
@@ -228,10 +254,9 @@ impl Call<'_> {
         if let Some(body) = self.body {
             builder = builder.body(body);
         }
-        let response = builder.send().await.unwrap_or_else(|error| panic!("{request}: {error:?}"));
+        let response = builder.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.unwrap_or_else(|error| panic!("{request}: {error:?}"));
-        Answer { request, status, headers, body }
+        Ok(Answer { request, status, headers, body: response.bytes().await? })
     }
 }
 

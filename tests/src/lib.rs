@@ -1,7 +1,9 @@
-//! The bench of the end-to-end tests: a whole Convene on a database of its own, and a client that looks at everything.
+//! The bench of the end-to-end and the fault tests: a whole Convene on a database of its own, and a client that looks at
+//! everything.
 
 pub mod app;
 pub mod client;
+pub mod ledger;
 pub mod openapi;
 pub mod problem;
 pub mod receiver;

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use actix_web::web::{Bytes, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::StatusCode, web};
@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use convene_testkit::poll::poll_until;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::client::PATIENCE;
 
@@ -35,6 +36,7 @@ pub struct Received {
 
 struct Inbox {
     status: AtomicU16,
+    silent: watch::Sender<bool>,
     received: Mutex<Vec<Received>>,
 }
 
@@ -43,8 +45,11 @@ impl Receiver {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let inbox =
-            Data::from(Arc::new(Inbox { status: AtomicU16::new(204), received: Mutex::default() }));
+        let inbox = Data::new(Inbox {
+            status: AtomicU16::new(204),
+            silent: watch::Sender::new(false),
+            received: Mutex::default(),
+        });
         let data = inbox.clone();
         let server = HttpServer::new(move || {
             App::new().app_data(data.clone()).default_service(web::to(receive))
@@ -67,6 +72,11 @@ impl Receiver {
     /// Answers with this status from now on.
     pub fn answer(&self, status: u16) {
         self.inbox.status.store(status, Ordering::SeqCst);
+    }
+
+    /// Takes what arrives and answers nothing, from now on or no longer.
+    pub fn keep_silent(&self, silent: bool) {
+        self.inbox.silent.send_replace(silent);
     }
 
     /// Everything that arrived.
@@ -117,6 +127,9 @@ async fn receive(request: HttpRequest, body: Bytes, inbox: Data<Inbox>) -> HttpR
         signature: header("webhook-signature"),
         body,
     });
+    let mut silent = inbox.silent.subscribe();
+    // The sender lives as long as the inbox.
+    let _ = silent.wait_for(|silent| !silent).await;
     let status =
         StatusCode::from_u16(inbox.status.load(Ordering::SeqCst)).unwrap_or(StatusCode::OK);
     HttpResponse::new(status)
