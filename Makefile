@@ -51,8 +51,9 @@ check: ## Compile everything without building it
 ci: ## Do all that CI does
 	.ci/run
 
-bench: ## Measure the hot paths against their base lines, on a private PostgreSQL
-	@scripts/setup.sh run
+bench: ## Measure the hot paths against their base lines, on private servers
+	@scripts/setup.sh
+	cargo build --release --quiet --package convene-api --package convene-bench
 	cargo run --release --quiet --package convene-bench
 
 openapi: ## Write docs/openapi.json, docs/asyncapi.json and docs/schema.sql anew

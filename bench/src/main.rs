@@ -1,60 +1,87 @@
 //! Convene's benchmarks.
 //!
 //! Absolute numbers say more about the machine than about the code, so each is a ratio against a base line that is
-//! measured in the same run, on the same private server, with durability on: `fsync`, `synchronous_commit` and full page
+//! measured in the same run, on the same private servers, with durability on: `fsync`, `synchronous_commit` and full page
 //! writes as Postgres ships them. Output: one Markdown table.
+//!
+//! `convene-bench [part]…` measures some parts only; without any, all of them. The `convene` binary is expected beside this
+//! one.
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
+#![expect(clippy::cast_precision_loss, reason = "counts and nanoseconds become rates")]
 
+mod bare;
+mod broker;
+mod client;
+mod get;
+mod jobs;
+mod lists;
 mod pgbench;
+mod process;
+mod receiver;
 mod rsvp;
 mod scene;
+mod table;
+mod webhooks;
 
-use std::error::Error;
 use std::time::Duration;
 
-use convene_embedded::{Postgres, ServerOptions};
+use scene::Scene;
+use table::Row;
+
+/// What goes wrong.
+type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long each measurement runs.
 const DURATION: Duration = Duration::from_secs(8);
 
-/// One line of the table.
-struct Row {
-    what: &'static str,
-    ours: f64,
-    base: f64,
-    base_line: &'static str,
-    goal: &'static str,
+/// The parts, in the order in which they run: those that write the most come last.
+const PARTS: [&str; 7] = ["start", "get", "lists", "webhooks", "broker", "jobs", "rsvp"];
+
+fn main() -> Result<(), Fault> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, rest @ ..] = arguments.as_slice()
+        && command == bare::COMMAND
+    {
+        return bare::serve(rest);
+    }
+    if let Some(unknown) = arguments.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        return Err(format!("no part is called {unknown}; there are {}", PARTS.join(", ")).into());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(measure(&arguments))
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let server = tokio::task::spawn_blocking(|| {
-        Postgres::start(
-            ServerOptions::temporary().setting("fsync", "on").setting("max_connections", "120"),
-        )
-    })
-    .await??;
-    let scene = scene::load(&server.url("postgres", "postgres"), &server).await?;
-    let rows = [
-        Row {
-            what: "RSVP writes over 1,000 events",
-            ours: rsvp::spread(&scene, DURATION).await?,
-            base: pgbench::spread(&scene, DURATION)?,
-            base_line: "pgbench: the same rows, a round trip a prepared statement",
-            goal: "≥ 0.8",
-        },
-        Row {
-            what: "RSVP writes to one event",
-            ours: rsvp::hot(&scene, DURATION).await?,
-            base: pgbench::hot(&scene, DURATION)?,
-            base_line: "pgbench: the same under the row lock",
-            goal: "≥ 5",
-        },
-    ];
-    println!("| what | ours /s | base line /s | ratio | goal | base line |");
-    println!("|---|---:|---:|---:|---:|---|");
-    for Row { what, ours, base, base_line, goal } in rows {
-        println!("| {what} | {ours:.0} | {base:.0} | {:.2} | {goal} | {base_line} |", ours / base);
+async fn measure(parts: &[String]) -> Result<(), Fault> {
+    let scene = Scene::build().await?;
+    let mut rows = Vec::new();
+    for part in PARTS.iter().filter(|part| parts.is_empty() || parts.iter().any(|p| p == *part)) {
+        tell(&format!("{part} (load {})", load_average()));
+        let measured = match *part {
+            "start" => process::start(&scene).await,
+            "get" => get::measure(&scene).await,
+            "lists" => lists::measure(&scene).await,
+            "webhooks" => webhooks::measure(&scene).await,
+            "broker" => broker::measure(&scene).await,
+            "jobs" => jobs::measure(&scene).await,
+            _ => rsvp::measure(&scene).await,
+        };
+        match measured {
+            Ok(measured) => rows.extend(measured),
+            Err(fault) => rows.push(Row::failed(part, &fault.to_string())),
+        }
     }
+    println!("{}", table::markdown(&rows));
     Ok(())
+}
+
+/// The machine's load of the last minute, since others may work on it.
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or("unknown").to_owned()
+}
+
+/// Says how far the run is.
+#[expect(clippy::print_stderr, reason = "standard output is for the table")]
+fn tell(what: &str) {
+    eprintln!("bench: {what}");
 }
