@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use convene_testkit::embedded::Postgres;
+use convene_testkit::poll::poll_until;
 use convene_tests::client::PATIENCE;
 
 use crate::guests::{Guests, is_unavailable};
@@ -37,13 +38,16 @@ async fn stopped_and_killed_under_load() {
         guests.go_on(1, RECOVERS_WITHIN).await;
         serve.becomes(200, "ready").await;
         worker.becomes(200, "ready").await;
-        let head = "SELECT position FROM log_head";
         let sql = stage.sql().await;
-        let before: i64 = sql.query_one(head, &[]).await.unwrap().get(0);
-        while sql.query_one(head, &[]).await.unwrap().get::<_, i64>(0) == before {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            assert!(returned.elapsed() < RECOVERS_WITHIN, "the worker does not come back");
-        }
+        let head = async || {
+            let head = sql.query_one("SELECT position FROM log_head", &[]).await;
+            head.expect("the database is back").get::<_, i64>(0)
+        };
+        let before = head().await;
+        poll_until(RECOVERS_WITHIN, "the worker gives events their positions", async || {
+            (head().await > before).then_some(())
+        })
+        .await;
         assert!(returned.elapsed() < RECOVERS_WITHIN, "{:?}", returned.elapsed());
     }
     let slowest = guests.refused().into_iter().max().expect("guests were refused");

@@ -45,7 +45,7 @@ async fn duplicates_have_one_effect() {
     let stage = Stage::set(1, 4).await;
     let first = Process::start("run", stage.settings(&[])).await;
     let second = Process::start("serve", stage.settings(&[])).await;
-    let either = |number: usize| if number % 2 == 0 { &first } else { &second };
+    let either = |number: usize| if number.is_multiple_of(2) { &first } else { &second };
 
     let events = format!("/v1/communities/{}/events", stage.community);
     let event = json!({
@@ -126,12 +126,12 @@ const KEY: &str = "gone";
 /// Sends a whole request, of which nobody reads the answer.
 async fn send(run: &Process, guest: &Person, event: &str) -> TcpStream {
     let address = run.base.strip_prefix("http://").expect("a URL");
-    let mut connection = TcpStream::connect(address).await.unwrap();
+    let mut connection = TcpStream::connect(address).await.expect("it listens");
     let request = format!(
         "PUT /v1/events/{event}/rsvps/me HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
          Idempotency-Key: {KEY}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}",
         guest.token
     );
-    connection.write_all(request.as_bytes()).await.unwrap();
+    connection.write_all(request.as_bytes()).await.expect("it reads");
     connection
 }
