@@ -51,7 +51,7 @@ pub(crate) async fn measure(scene: &Scene) -> Result<Vec<Row>, Fault> {
     let wake = Arc::new(Wake::default());
     let store = Arc::new(scene.store(8, Arc::clone(&wake))?);
     let (options, bells) = (scene.pool_options(1), Arc::clone(&wake));
-    let heartbeats = Heartbeats::start(LEASE, move |runtime| {
+    let heartbeats = Heartbeats::start(LEASE, LEASE / 3, move |runtime| {
         Ok(Arc::new(PgStore::new(Pool::new(&options, runtime)?, bells)))
     })?;
     let nothing = Arc::new(Nothing::default());
