@@ -7,6 +7,13 @@ CREATE FUNCTION public.convene_audit_bytes(chain_id uuid, number bigint, at time
         action, object, changed, request_id, encode(personal_digest, 'hex'))::text, 'UTF8')
 $$;
 
+CREATE FUNCTION public.convene_audit_bytes(chain_id uuid, number bigint, at timestamp with time zone, actor text, session_id uuid, action text, object text, changed jsonb, request_id text, personal_digest bytea, outcome text) RETURNS bytea
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT convene_audit_bytes(chain_id, number, at, actor, session_id, action, object, changed, request_id,
+        personal_digest) || CASE outcome WHEN 'done' THEN '' ELSE convert_to(outcome, 'UTF8') END
+$$;
+
 CREATE FUNCTION public.convene_audit_link(last bytea, before bytea, entry bytea) RETURNS bytea
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -139,12 +146,13 @@ BEGIN
         FROM salted LEFT JOIN audit_chains AS chain USING (chain_id)
     ), linked AS (
         SELECT *, convene_audit_chain(before, convene_audit_bytes(chain_id, number, at, actor, session_id, action,
-                      object, changed, request_id, personal_digest)) OVER (PARTITION BY chain_id ORDER BY number) AS hash
+                      object, changed, request_id, personal_digest, outcome)) OVER (PARTITION BY chain_id ORDER BY number) AS hash
         FROM numbered
     ), logged AS (
         INSERT INTO audit_log (chain_id, number, at, actor, session_id, action, object, changed, request_id,
-                               personal_digest, hash)
-        SELECT chain_id, number, at, actor, session_id, action, object, changed, request_id, personal_digest, hash
+                               personal_digest, hash, outcome)
+        SELECT chain_id, number, at, actor, session_id, action, object, changed, request_id, personal_digest, hash,
+               outcome
         FROM linked RETURNING 1
     ), personal AS (
         INSERT INTO audit_personal (chain_id, number, salt, client_ip, user_agent)
@@ -178,28 +186,32 @@ CREATE TABLE public.audit_log (
     chain_id uuid NOT NULL,
     number bigint NOT NULL,
     at timestamp with time zone NOT NULL,
-    actor text NOT NULL,
+    actor text,
     session_id uuid,
     action text NOT NULL,
     object text NOT NULL,
     changed jsonb NOT NULL,
     request_id text NOT NULL,
     personal_digest bytea NOT NULL,
-    hash bytea NOT NULL
+    hash bytea NOT NULL,
+    outcome text DEFAULT 'done'::text NOT NULL,
+    CONSTRAINT audit_log_outcome_check CHECK ((outcome = ANY (ARRAY['done'::text, 'refused'::text])))
 );
 
 CREATE TABLE public.audit_pending (
     id bigint NOT NULL,
     at timestamp with time zone DEFAULT now() NOT NULL,
     community_id uuid,
-    actor text NOT NULL,
+    actor text,
     session_id uuid,
     action text NOT NULL,
     object text NOT NULL,
     changed jsonb NOT NULL,
     request_id text NOT NULL,
     client_ip text,
-    user_agent text
+    user_agent text,
+    outcome text DEFAULT 'done'::text NOT NULL,
+    CONSTRAINT audit_pending_outcome_check CHECK ((outcome = ANY (ARRAY['done'::text, 'refused'::text])))
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000');
 

@@ -54,8 +54,7 @@ async fn no_statement_reads_or_sorts_more_than_its_page() {
     ] {
         admin.query(planted, &[]).await.expect("the planted statement runs");
     }
-    let found: Vec<String> =
-        plans::faults(&log.plans(), &big).into_values().collect();
+    let found: Vec<String> = plans::faults(&log.plans(), &big).into_values().collect();
     assert_eq!(found.len(), 3, "each planted statement is found: {found:#?}");
 }
 
