@@ -7,6 +7,8 @@
 )]
 
 mod arch;
+mod deploy;
+mod links;
 mod migration;
 mod new_module;
 mod postgres;
@@ -34,6 +36,10 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
+    /// Check that what the repository's pages link to is there.
+    Links,
+    /// Check that the files under deploy/ agree with the settings and with each other.
+    Deploy,
     /// Create the files of a new database migration.
     Migration {
         /// What it does, in lower case with underscores: `add_event_tags`.
@@ -65,6 +71,8 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Arch => arch::run(&root),
         Task::Snapshots { update } => snapshots::run(&root, update),
+        Task::Links => links::run(&root),
+        Task::Deploy => deploy::run(&root),
         Task::Migration { name } => migration::create(&root, &name, Timestamp::now()),
         Task::NewModule { name: Some(name), .. } => {
             new_module::create(&root, &name, Timestamp::now())

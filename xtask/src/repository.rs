@@ -54,6 +54,23 @@ pub(crate) fn files(root: &Path, folders: &[&str], extension: &str) -> Result<Ve
     paths.into_iter().map(|path| Ok(SourceFile { text: read(root, &path)?, path })).collect()
 }
 
+/// Every file at the root itself whose name ends in `.extension`, in order of name.
+///
+/// # Errors
+/// The root or a file cannot be read: the message names it.
+pub(crate) fn root_files(root: &Path, extension: &str) -> Result<Vec<SourceFile>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root).map_err(|error| format!("cannot read the root: {error}"))? {
+        let entry = entry.map_err(|error| format!("cannot read the root: {error}"))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if Path::new(&name).extension().is_some_and(|found| found == extension) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    names.into_iter().map(|path| Ok(SourceFile { text: read(root, &path)?, path })).collect()
+}
+
 fn collect(root: &Path, folder: &str, extension: &str, paths: &mut Vec<String>) -> Result<()> {
     let unreadable = |error| format!("cannot read {folder}: {error}");
     for entry in fs::read_dir(root.join(folder)).map_err(unreadable)? {
@@ -61,7 +78,7 @@ fn collect(root: &Path, folder: &str, extension: &str, paths: &mut Vec<String>) 
         let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
         let path = format!("{folder}/{name}");
         if entry.file_type().map_err(unreadable)?.is_dir() {
-            if name != "target" && !name.starts_with('.') {
+            if !matches!(name.as_str(), "target" | "node_modules") && !name.starts_with('.') {
                 collect(root, &path, extension, paths)?;
             }
         } else if Path::new(&name).extension().is_some_and(|found| found == extension) {
