@@ -122,8 +122,10 @@ impl Drop for Process {
     }
 }
 
+/// Requests make up most of a log.
 fn is_routine(line: &str) -> bool {
-    serde_json::from_str::<Value>(line).is_ok_and(|line| line["level"] == "INFO")
+    serde_json::from_str::<Value>(line)
+        .is_ok_and(|line| line["level"] == "INFO" && line["span"]["name"] == "http.request")
 }
 
 fn spawn(command: &str, settings: &Settings, folder: &TempDir) -> Child {
