@@ -21,7 +21,7 @@ const QUEUES_LAST_AFTER: Duration = Duration::from_secs(6);
 /// For 20 seconds under load. The API does not care, and every event arrives when it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_under_load() {
-    let (stage, mut broker) = tokio::join!(Stage::set(8, 4), private());
+    let (stage, mut broker) = tokio::join!(Stage::set(4, 2), private());
     let broker: &mut RabbitMq = &mut broker;
     let url = broker.url();
     let settings = stage.settings(&[("CONVENE__BROKER__URL", &url)]);

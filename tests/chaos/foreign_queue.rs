@@ -18,8 +18,8 @@ use tokio::time::{sleep, timeout};
 const QUEUE: &str = "foreign";
 const RECONNECT: Duration = Duration::from_millis(200);
 
-/// How long the broker may take to answer a client that begins. RabbitMQ 3.10 has been seen to leave one without an answer
-/// that came just before a quorum queue had chosen its leader.
+/// How long the broker may take to answer a client that begins. Without a limit, one that knocked in the very moment of the
+/// broker's start was seen to wait for ever for the end of the handshake.
 const BEGINS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A queue for the events of RSVPs, and a consumer that always comes back. Events that the queue gave twice are there
