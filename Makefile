@@ -54,7 +54,7 @@ ci: ## Do all that CI does
 bench: ## Measure the hot paths against their base lines, on private servers
 	@scripts/setup.sh
 	cargo build --release --quiet --package convene-api --package convene-bench
-	cargo run --release --quiet --package convene-bench
+	@"$${CARGO_TARGET_DIR:-target}/release/convene-bench"
 
 openapi: ## Write docs/openapi.json, docs/asyncapi.json and docs/schema.sql anew
 	cargo xtask snapshots --update

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::Fault;
 use crate::client::percentile;
 use crate::rsvp::{attend, service};
-use crate::scene::{self, EVENTS, Scene, USERS};
+use crate::scene::{self, EVENTS, REGULARS, Scene};
 use crate::table::Row;
 
 const EVENTS_EACH: usize = 30_000;
@@ -48,7 +48,7 @@ pub(crate) async fn measure(scene: &Scene) -> Result<Vec<Row>, Fault> {
     let store = scene.store(8, Arc::clone(&wake))?;
     let rsvps = service(&store);
     sql.batch_execute("TRUNCATE outbox, audit_pending").await?;
-    attend(&rsvps, scene::user(USERS - 1), scene::event(0)).await?;
+    attend(&rsvps, scene::user(REGULARS - 1), scene::event(0)).await?;
     sql.batch_execute(&format!(
         "INSERT INTO outbox (event_id, event_type, version, community_id, envelope)
          SELECT gen_random_uuid(), event_type, version, community_id, envelope
@@ -136,7 +136,7 @@ async fn paced(
         tick.tick().await;
         let rsvps = rsvps.clone();
         // The newest people, whom the measurement of RSVPs meets last.
-        let user = scene::user(USERS - 2 - number % 1_000);
+        let user = scene::user(REGULARS - 2 - number % 1_000);
         let event = scene::event(EVENTS - 1 - number / 1_000);
         commits.push(tokio::spawn(async move {
             let rsvp = attend(&rsvps, user, event).await?;

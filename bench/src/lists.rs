@@ -20,11 +20,12 @@ pub(crate) async fn measure(scene: &Scene) -> Result<Vec<Row>, Fault> {
     }
     let mut rows = Vec::new();
     for (what, path) in [
-        ("communities", "/v1/communities"),
+        // Pages of five where the small database has no twenty.
+        ("communities", "/v1/communities?limit=5"),
         ("events of a community", "/v1/communities/community-0/events"),
         ("members of a community", "/v1/communities/community-0/members"),
         ("RSVPs of an event", "/v1/events/{event}/rsvps"),
-        ("my communities", "/v1/users/me/communities"),
+        ("my communities", "/v1/users/me/communities?limit=5"),
         ("my RSVPs", "/v1/users/me/rsvps"),
     ] {
         let mut times = [0.0, 0.0];
@@ -41,7 +42,7 @@ pub(crate) async fn measure(scene: &Scene) -> Result<Vec<Row>, Fault> {
             times[1],
             times[0],
             "≤ 1.3",
-            "time of a page of 20 on the whole load; base line: on a hundredth of its rows",
+            "time of a page on the whole load; base line: on a hundredth of its rows",
         ));
     }
     Ok(rows)

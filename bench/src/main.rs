@@ -67,7 +67,10 @@ async fn measure(parts: &[String]) -> Result<(), Fault> {
         };
         match measured {
             Ok(measured) => rows.extend(measured),
-            Err(fault) => rows.push(Row::failed(part, &fault.to_string())),
+            Err(fault) => {
+                tell(&format!("{part} failed: {fault}"));
+                rows.push(Row::failed(part, &fault.to_string()));
+            }
         }
     }
     println!("{}", table::markdown(&rows));

@@ -34,7 +34,7 @@ async fn run(scene: &Scene, choose: &str) -> Result<f64, Fault> {
 }
 
 fn script(choose: &str, envelope: i32) -> String {
-    let (user, event) = (id_sql(1, ":u"), id_sql(2, ":e"));
+    let (user, event) = (id_sql(1, ":u::bigint"), id_sql(2, ":e::bigint"));
     let columns = "r.id, r.event_id, r.user_id, r.status, r.party_size, r.waitlist_number, r.version, r.created_at, \
          r.updated_at, CASE WHEN r.status = 'waitlisted' THEN (SELECT count(*) FROM rsvps w WHERE w.event_id = r.event_id \
          AND w.status = 'waitlisted' AND w.waitlist_number < r.waitlist_number) ELSE 0 END AS ahead";

@@ -40,7 +40,8 @@ impl Row {
 
     /// A part that could not be measured.
     pub(crate) fn failed(what: &str, why: &str) -> Self {
-        Self::number(what, "failed".to_owned(), "", why)
+        let first_line = why.lines().next().unwrap_or_default();
+        Self::number(what, "failed".to_owned(), "", first_line)
     }
 }
 
