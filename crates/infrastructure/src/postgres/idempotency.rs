@@ -8,8 +8,8 @@ use convene_application::kernel::idempotency::{Claimed, KeyClaim, StoredReply};
 use convene_application::kernel::store::StoreError;
 use diesel::QueryableByName;
 use diesel::sql_types::{Binary, Bool, Nullable, SmallInt, Text};
-use diesel_async::AsyncPgConnection;
 
+use super::pool::Connection;
 use super::sql::{Sql, sql};
 
 #[derive(QueryableByName)]
@@ -51,7 +51,7 @@ impl Row {
 /// locks: its snapshot sees what a holder committed just before letting go.
 pub(super) async fn claim(
     claims: &[KeyClaim],
-    connection: &AsyncPgConnection,
+    connection: &Connection,
 ) -> Result<Vec<Claimed>, StoreError> {
     if claims.is_empty() {
         return Ok(Vec::new());

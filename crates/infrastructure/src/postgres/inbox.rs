@@ -3,9 +3,9 @@
 
 use convene_application::kernel::store::StoreError;
 use convene_application::kernel::uow::CONSUMED_BEFORE;
-use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
 
+use super::pool::Connection;
 use super::sql::{Sql, sql};
 
 /// Events that a transaction takes on behalf of a consumer.
@@ -22,7 +22,7 @@ impl Consumption {
     ///
     /// # Errors
     /// A violation of [`CONSUMED_BEFORE`] if one of several was, or the store's.
-    pub(super) async fn claim(self, connection: &AsyncPgConnection) -> Result<bool, StoreError> {
+    pub(super) async fn claim(self, connection: &Connection) -> Result<bool, StoreError> {
         let all = self.events.len();
         let claim = sql("INSERT INTO inbox (event_id, consumer, replay)
              SELECT event_id, $3, replay FROM unnest($1::uuid[], $2::int[]) AS event(event_id, replay)

@@ -10,15 +10,17 @@ use std::time::Duration;
 use convene_application::kernel::store::{Source, StoreError};
 use diesel::QueryableByName;
 use diesel::pg::Pg;
-use diesel::result::DatabaseErrorKind;
+use diesel::result::{DatabaseErrorKind, QueryResult};
 use diesel::sql_types::{Bool, Nullable, Text};
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_async::{
+    AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _,
+};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::sleep;
 
 use super::pool::{Pool, open};
-use super::sql::sql;
+use super::sql::{Sql, sql, store_error};
 
 /// Owns everything and migrates.
 pub const OWNER_ROLE: &str = "convene_owner";
@@ -177,14 +179,12 @@ pub async fn pending(pool: &Pool) -> Result<Vec<String>, StoreError> {
 /// A database that cannot be reached.
 pub async fn serving_role(url: &SecretString) -> Result<Option<String>, MigrateError> {
     let mut connection = connect(url).await?;
-    let granted: Option<Known> = sql("SELECT EXISTS (
+    let granted = sql("SELECT EXISTS (
                 SELECT FROM pg_roles, to_regclass('public.outbox') AS outbox
                 WHERE rolname = $1 AND outbox IS NOT NULL AND has_table_privilege(rolname, outbox, 'INSERT')
              ) AS known")
-        .bind(APP_ROLE)
-        .row(&connection)
-        .await
-        .map_err(MigrateError::Roles)?;
+    .bind(APP_ROLE);
+    let granted: Option<Known> = row(granted, &connection).await?;
     let granted = granted.is_some_and(|granted| granted.known);
     let may = granted && connection.batch_execute(&format!("SET ROLE {APP_ROLE}")).await.is_ok();
     Ok(may.then(|| APP_ROLE.to_owned()))
@@ -223,17 +223,14 @@ struct User {
 /// Creates the two roles where they are missing, and lets the user take the owner's. Where anything of that is not
 /// allowed, one role does both.
 async fn prepare_roles(connection: &mut AsyncPgConnection) -> Result<Roles, MigrateError> {
-    let user: Option<User> =
-        sql("SELECT current_user::text AS name, rolsuper OR rolcreaterole AS creates_roles,
+    let user = sql("SELECT current_user::text AS name, rolsuper OR rolcreaterole AS creates_roles,
                 (SELECT count(*) = 2 FROM pg_roles WHERE rolname IN ($1, $2)) AS roles_exist,
                 (SELECT pg_get_userbyid(relowner)::text FROM pg_class
                  WHERE oid = to_regclass('public.__diesel_schema_migrations')) AS owner
              FROM pg_roles WHERE rolname = current_user")
-        .bind(OWNER_ROLE)
-        .bind(APP_ROLE)
-        .row(connection)
-        .await
-        .map_err(MigrateError::Roles)?;
+    .bind(OWNER_ROLE)
+    .bind(APP_ROLE);
+    let user: Option<User> = row(user, connection).await?;
     let Some(user) = user else {
         return Err(MigrateError::Roles(StoreError::other(
             "the database does not know its own user",
@@ -268,8 +265,7 @@ async fn prepare_roles(connection: &mut AsyncPgConnection) -> Result<Roles, Migr
     let schema = format!("GRANT USAGE, CREATE ON SCHEMA public TO {OWNER_ROLE} WITH GRANT OPTION");
     let may_create =
         sql("SELECT has_schema_privilege($1, 'public', 'CREATE WITH GRANT OPTION') AS known");
-    let may_create: Option<Known> =
-        may_create.bind(OWNER_ROLE).row(connection).await.map_err(MigrateError::Roles)?;
+    let may_create: Option<Known> = row(may_create.bind(OWNER_ROLE), connection).await?;
     if !may_create.is_some_and(|granted| granted.known)
         && let Err(error) = connection.batch_execute(&schema).await
     {
@@ -374,6 +370,18 @@ async fn connect(url: &SecretString) -> Result<AsyncPgConnection, MigrateError> 
         url.expose_secret().parse().map_err(MigrateError::Url)?;
     config.application_name("convene migrate").connect_timeout(Duration::from_secs(5));
     open(config).await.map_err(MigrateError::Connect)
+}
+
+/// The row of a statement on a connection that is not the pool's.
+async fn row<U>(
+    statement: Sql,
+    mut connection: &AsyncPgConnection,
+) -> Result<Option<U>, MigrateError>
+where
+    U: QueryableByName<Pg> + Send + 'static,
+{
+    let rows: QueryResult<Vec<U>> = statement.load(&mut connection).await;
+    Ok(rows.map_err(|error| MigrateError::Roles(store_error(error)))?.into_iter().next())
 }
 
 async fn run(connection: &mut AsyncPgConnection, statements: &str) -> Result<(), MigrateError> {

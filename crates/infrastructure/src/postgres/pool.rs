@@ -1,11 +1,13 @@
 //! The connection pool: bounded, with a time-out on everything, its connections driven by the main runtime.
 
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use convene_application::kernel::store::StoreError;
-use diesel::{ConnectionError, ConnectionResult};
+use diesel::{ConnectionError, ConnectionResult, QueryResult};
 use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::deadpool::{self, PoolError};
+use diesel_async::pooled_connection::deadpool::{self, Object, PoolError};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
 };
@@ -13,11 +15,26 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
+use super::sql::store_error;
 use super::tls::{Dialled, dial};
 
-/// A connection on loan from the pool.
-pub(crate) type Connection = deadpool::Object<AsyncPgConnection>;
+/// How much longer than Postgres lets a statement take its answer may be on its way.
+const TRAVEL: Duration = Duration::from_millis(200);
+
+/// A connection on loan from the pool, to which it goes back; or is closed, if it failed to answer.
+pub(crate) struct Connection {
+    /// Present until it is dropped.
+    loan: Option<Object<AsyncPgConnection>>,
+    patience: Duration,
+    closing: AtomicBool,
+}
+
+/// Why a connection is closed that still stands, as far as the kernel knows.
+#[derive(Debug, thiserror::Error)]
+#[error("the database did not answer within {0:?}")]
+struct Silence(Duration);
 
 /// How to reach the database, and how much of it to use.
 #[derive(Clone, Debug)]
@@ -57,11 +74,53 @@ impl PoolOptions {
     }
 }
 
+impl Connection {
+    /// Waits for the answer to a statement. Postgres itself ends one that takes too long, so an answer that is still not
+    /// there then is not to be expected: the network or the server swallows everything, and TCP may take minutes to tell.
+    pub(crate) async fn answer<T>(
+        &self,
+        statement: impl Future<Output = QueryResult<T>>,
+    ) -> Result<T, StoreError> {
+        match timeout(self.patience, statement).await {
+            Ok(answer) => answer.map_err(store_error),
+            Err(_) => {
+                self.close();
+                Err(StoreError::Unavailable(Box::new(Silence(self.patience))))
+            }
+        }
+    }
+
+    /// Closes it at the end of the loan, instead of giving it back.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Deref for Connection {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        self.loan.as_ref().expect("a loan lasts until it is dropped")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if *self.closing.get_mut()
+            && let Some(loan) = self.loan.take()
+        {
+            metrics::counter!("convene_db_connections_detached_total").increment(1);
+            drop(Object::take(loan));
+        }
+    }
+}
+
 /// A pool of connections to Postgres.
 #[derive(Clone)]
 pub struct Pool {
     inner: deadpool::Pool<AsyncPgConnection>,
     runtime: Handle,
+    patience: Duration,
 }
 
 impl Pool {
@@ -88,7 +147,7 @@ impl Pool {
             .runtime(deadpool_runtime())
             .build()
             .map_err(|error| StoreError::Other(Box::new(error)))?;
-        Ok(Self { inner, runtime })
+        Ok(Self { inner, runtime, patience: options.statement_timeout + TRAVEL })
     }
 
     /// Borrows a connection.
@@ -99,7 +158,13 @@ impl Pool {
         let waiting = std::time::Instant::now();
         let connection = self.inner.get().await;
         metrics::histogram!("convene_db_pool_wait_seconds").record(waiting.elapsed().as_secs_f64());
-        connection.map_err(|error: PoolError| StoreError::Unavailable(Box::new(error)))
+        let loan =
+            connection.map_err(|error: PoolError| StoreError::Unavailable(Box::new(error)))?;
+        Ok(Connection {
+            loan: Some(loan),
+            patience: self.patience,
+            closing: AtomicBool::new(false),
+        })
     }
 
     /// Whether the database answers.

@@ -25,6 +25,8 @@ use diesel::sql_types::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use uuid::Uuid;
 
+use super::pool::Connection;
+
 /// A statement with its parameters. `$1` in the text is the first parameter; each may stand in several places.
 pub(crate) struct Sql {
     text: Cow<'static, str>,
@@ -44,21 +46,16 @@ impl Sql {
     }
 
     /// Runs the statement and returns its rows.
-    pub(crate) async fn rows<U>(
-        self,
-        mut connection: &AsyncPgConnection,
-    ) -> Result<Vec<U>, StoreError>
+    pub(crate) async fn rows<U>(self, connection: &Connection) -> Result<Vec<U>, StoreError>
     where
         U: QueryableByName<Pg> + Send + 'static,
     {
-        self.load(&mut connection).await.map_err(store_error)
+        let mut session: &AsyncPgConnection = connection;
+        connection.answer(self.load(&mut session)).await
     }
 
     /// Runs a statement that returns at most one row.
-    pub(crate) async fn row<U>(
-        self,
-        connection: &AsyncPgConnection,
-    ) -> Result<Option<U>, StoreError>
+    pub(crate) async fn row<U>(self, connection: &Connection) -> Result<Option<U>, StoreError>
     where
         U: QueryableByName<Pg> + Send + 'static,
     {
@@ -66,8 +63,9 @@ impl Sql {
     }
 
     /// Runs the statement and returns how many rows it touched.
-    pub(crate) async fn run(self, mut connection: &AsyncPgConnection) -> Result<usize, StoreError> {
-        self.execute(&mut connection).await.map_err(store_error)
+    pub(crate) async fn run(self, connection: &Connection) -> Result<usize, StoreError> {
+        let mut session: &AsyncPgConnection = connection;
+        connection.answer(self.execute(&mut session)).await
     }
 }
 

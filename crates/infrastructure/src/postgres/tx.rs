@@ -8,8 +8,6 @@ use convene_application::kernel::idempotency::{Claimed, KeyClaim};
 use convene_application::kernel::jobs::Fence;
 use convene_application::kernel::store::StoreError;
 use convene_application::kernel::uow::{Staged, Tx};
-use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::deadpool::Object;
 use uuid::Uuid;
 
 use super::inbox::Consumption;
@@ -55,12 +53,12 @@ impl PgTx {
     /// and of the event that it consumes in front of them.
     pub(crate) async fn flight<'t, T, F>(
         &'t mut self,
-        statements: impl FnOnce(&'t AsyncPgConnection) -> F,
+        statements: impl FnOnce(&'t Connection) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let connection: &AsyncPgConnection = live(self.connection.as_ref())?;
+        let connection: &Connection = live(self.connection.as_ref())?;
         if self.begun {
             return statements(connection).await;
         }
@@ -137,7 +135,7 @@ impl Tx for PgTx {
         let wakes_jobs = !self.staged.jobs.is_empty();
         let statements = self.last_flight();
         {
-            let connection: &AsyncPgConnection = live(self.connection.as_ref())?;
+            let connection: &Connection = live(self.connection.as_ref())?;
             let writes =
                 pipelined(statements.into_iter().map(|write| write.run(connection)).collect());
             let commit = sql("COMMIT").run(connection);
@@ -174,15 +172,12 @@ impl Drop for PgTx {
             let rollback = sql("ROLLBACK").run(&connection);
             let rolled_back = tokio::time::timeout(ROLLBACK_TIMEOUT, rollback).await;
             if !matches!(rolled_back, Ok(Ok(_))) {
-                metrics::counter!("convene_db_connections_detached_total").increment(1);
-                drop(Object::take(connection));
+                connection.close();
             }
         });
     }
 }
 
-fn live(connection: Option<&Connection>) -> Result<&AsyncPgConnection, StoreError> {
-    connection
-        .map(|connection| &**connection)
-        .ok_or_else(|| StoreError::other("the transaction is over"))
+fn live(connection: Option<&Connection>) -> Result<&Connection, StoreError> {
+    connection.ok_or_else(|| StoreError::other("the transaction is over"))
 }

@@ -61,7 +61,7 @@ impl CommunityReads for PgStore {
         ))
         .bind(viewer.map(TypedId::uuid))
         .bind_page(query);
-        let rows: Vec<CommunityRow> = list.rows(&*self.connection().await?).await?;
+        let rows: Vec<CommunityRow> = list.rows(&self.connection().await?).await?;
         query.page(rows, CommunityRow::page_key).try_map(Community::try_from)
     }
 
@@ -79,7 +79,7 @@ impl CommunityReads for PgStore {
         ))
         .bind(user.uuid())
         .bind_page(query);
-        let rows: Vec<JoinedRow> = list.rows(&*self.connection().await?).await?;
+        let rows: Vec<JoinedRow> = list.rows(&self.connection().await?).await?;
         query.page(rows, JoinedRow::page_key).try_map(|row| row.community.try_into())
     }
 
@@ -96,7 +96,7 @@ impl CommunityReads for PgStore {
         ))
         .bind(community.uuid())
         .bind_page(query);
-        let rows: Vec<MemberRow> = list.rows(&*self.connection().await?).await?;
+        let rows: Vec<MemberRow> = list.rows(&self.connection().await?).await?;
         query.page(rows, MemberRow::page_key).try_map(MemberView::try_from)
     }
 
@@ -111,7 +111,7 @@ impl CommunityReads for PgStore {
         ))
         .bind(community.uuid())
         .bind(user.uuid())
-        .row(&*self.connection().await?)
+        .row(&self.connection().await?)
         .await?;
         row.map(MemberView::try_from).transpose()
     }

@@ -45,7 +45,7 @@ impl EventReads for PgStore {
         ))
         .bind(event.uuid())
         .bind(viewer.map(TypedId::uuid))
-        .row(&*self.connection().await?)
+        .row(&self.connection().await?)
         .await?;
         row.map(|row| {
             Ok(SeenEvent {
@@ -82,7 +82,7 @@ impl EventReads for PgStore {
         .bind(listed)
         .bind(organizer)
         .bind_page(query);
-        let rows: Vec<SizedRow> = list.rows(&*self.connection().await?).await?;
+        let rows: Vec<SizedRow> = list.rows(&self.connection().await?).await?;
         query.page(rows, SizedRow::page_key).try_map(Event::try_from)
     }
 }
