@@ -106,8 +106,8 @@ pub trait JobTx: Tx {
     /// The store's.
     async fn hasten(&mut self, job: i64) -> Result<bool, StoreError>;
 
-    /// Removes a job and its dead letters, whatever their state. A worker that runs it finds its lease lost, and its
-    /// database effects are refused. Returns the states that were removed.
+    /// Removes a job and its dead letters, whatever their state. A worker that runs it finds its lease lost, and what it
+    /// would commit under that lease is refused. Returns the states that were removed.
     ///
     /// # Errors
     /// The store's.
