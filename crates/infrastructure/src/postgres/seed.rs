@@ -6,10 +6,11 @@ use convene_application::kernel::store::StoreError;
 use diesel_async::AsyncPgConnection;
 use diesel_async::SimpleAsyncConnection as _;
 use secrecy::SecretString;
+use tokio::runtime::Handle;
 
 use super::load::Load;
 use super::migrate::{MigrateError, OWNER_ROLE, serving_role};
-use super::pool::{PoolOptions, open, session};
+use super::pool::{Connection, Pool, PoolOptions};
 use super::sql::{Sql, sql, store_error};
 use super::{community, event, rsvp, user};
 
@@ -51,15 +52,14 @@ pub enum SeedError {
 /// # Errors
 /// [`SeedError::NotEmpty`] if there is somebody and `destructive` is not set.
 pub async fn prepare(url: &SecretString, destructive: bool) -> Result<(), SeedError> {
-    let mut connection = connect(url).await?;
+    let connection = connect(url).await?;
     if !user::load::anybody(&connection).await? {
         return Ok(());
     }
     if !destructive {
         return Err(SeedError::NotEmpty);
     }
-    connection.batch_execute(EMPTY).await.map_err(store_error)?;
-    Ok(())
+    batch(&connection, EMPTY).await
 }
 
 /// Fills the database at this URL, which has no users, with the rows of a load: all of them, or none. It records no events.
@@ -67,18 +67,17 @@ pub async fn prepare(url: &SecretString, destructive: bool) -> Result<(), SeedEr
 /// # Errors
 /// [`SeedError`].
 pub async fn load(url: &SecretString, load: &Load) -> Result<(), SeedError> {
-    let mut connection = connect(url).await?;
+    let connection = connect(url).await?;
     let mut statements = user::load::statements(load);
     statements.extend(community::load::statements(load));
     statements.extend(event::load::statements(load));
     statements.extend(rsvp::load::statements(load));
     all(&connection, statements).await?;
-    let vacuumed = connection.batch_execute("VACUUM (ANALYZE)").await;
-    Ok(vacuumed.map_err(store_error)?)
+    batch(&connection, "VACUUM (ANALYZE)").await
 }
 
 /// Runs all of the statements or, if one fails, none.
-async fn all(connection: &AsyncPgConnection, statements: Vec<Sql>) -> Result<(), SeedError> {
+async fn all(connection: &Connection, statements: Vec<Sql>) -> Result<(), SeedError> {
     sql("BEGIN").run(connection).await?;
     for statement in statements {
         statement.run(connection).await?;
@@ -87,10 +86,15 @@ async fn all(connection: &AsyncPgConnection, statements: Vec<Sql>) -> Result<(),
     Ok(())
 }
 
+/// Runs what cannot be prepared.
+async fn batch(mut connection: &AsyncPgConnection, text: &str) -> Result<(), SeedError> {
+    Ok(connection.batch_execute(text).await.map_err(store_error)?)
+}
+
 /// As the owner of the tables, who alone may empty them.
-async fn connect(url: &SecretString) -> Result<AsyncPgConnection, SeedError> {
+async fn connect(url: &SecretString) -> Result<Connection, SeedError> {
     let role = serving_role(url).await?.map(|_| OWNER_ROLE.to_owned());
     let options =
         PoolOptions { statement_timeout: PATIENCE, role, ..PoolOptions::new(url.clone(), 1) };
-    Ok(open(session(&options)?).await?)
+    Ok(Pool::new(&options, Handle::current())?.get().await?)
 }

@@ -3,9 +3,9 @@
 use convene_application::kernel::store::StoreError;
 use diesel::QueryableByName;
 use diesel::sql_types::Bool;
-use diesel_async::AsyncPgConnection;
 
 use crate::postgres::load::{Kind, Load, id_sql};
+use crate::postgres::pool::Connection;
 use crate::postgres::sql::{Sql, sql};
 
 #[derive(QueryableByName)]
@@ -15,9 +15,7 @@ struct Found {
 }
 
 /// Whether there is anybody.
-pub(in crate::postgres) async fn anybody(
-    connection: &AsyncPgConnection,
-) -> Result<bool, StoreError> {
+pub(in crate::postgres) async fn anybody(connection: &Connection) -> Result<bool, StoreError> {
     let row: Option<Found> =
         sql("SELECT EXISTS (SELECT FROM users) AS found").row(connection).await?;
     Ok(row.is_some_and(|row| row.found))
