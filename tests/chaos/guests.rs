@@ -35,6 +35,7 @@ pub(crate) struct Guests {
 /// What all guests together have met so far.
 #[derive(Default)]
 struct Seen {
+    asking: AtomicUsize,
     acknowledged: AtomicUsize,
     unanswered: AtomicUsize,
     refused: Mutex<Vec<Duration>>,
@@ -76,6 +77,23 @@ impl Guests {
     /// How many requests got no answer so far.
     pub(crate) fn unanswered(&self) -> usize {
         self.seen.unanswered.load(Ordering::SeqCst)
+    }
+
+    /// Waits for a moment in which somebody waits for an answer.
+    pub(crate) async fn are_asking(&self) {
+        poll_until(PATIENCE, "somebody asks", async || {
+            (self.seen.asking.load(Ordering::SeqCst) > 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a request that is under way now, or comes, gets no answer.
+    pub(crate) async fn are_left_without_an_answer(&self) {
+        let before = self.unanswered();
+        poll_until(PATIENCE, "somebody gets no answer", async || {
+            (self.unanswered() > before).then_some(())
+        })
+        .await;
     }
 
     /// How long each request took that was refused for the time being.
@@ -162,7 +180,10 @@ impl Guest {
         let key = Uuid::new_v4().to_string();
         loop {
             let asked = Instant::now();
-            match timeout(PATIENCE, self.ask(wish, &key)).await {
+            self.seen.asking.fetch_add(1, Ordering::SeqCst);
+            let answer = timeout(PATIENCE, self.ask(wish, &key)).await;
+            self.seen.asking.fetch_sub(1, Ordering::SeqCst);
+            match answer {
                 Ok(Ok(answer)) if answer.status < 300 => return granted(answer, wish),
                 Ok(Ok(answer)) => self.refused(answer, asked.elapsed()),
                 Ok(Err(_)) => {

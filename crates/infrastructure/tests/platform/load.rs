@@ -14,13 +14,6 @@ async fn database() -> (TestDatabase, SecretString) {
     (database, url)
 }
 
-async fn connect(url: &str) -> Client {
-    let (client, connection) =
-        tokio_postgres::connect(url, NoTls).await.expect("the test database answers");
-    tokio::spawn(connection);
-    client
-}
-
 fn smallest() -> Load {
     Load::new(0.0, "2026-05-01T12:00:00Z".parse::<Timestamp>().expect("an instant"))
 }
