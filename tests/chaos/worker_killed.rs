@@ -89,12 +89,7 @@ async fn between_the_publication_and_the_cursor() {
 async fn between_the_webhook_and_its_record() {
     let stage = Stage::set(1, 1).await;
     let serve = Process::start("serve", stage.settings(&[])).await;
-    let shorter = [
-        ("CONVENE__WORKER__LEASE", "6s"),
-        ("CONVENE__WORKER__HEARTBEAT", "2s"),
-        ("CONVENE__WORKER__JOB_TIMEOUT", "5s"),
-    ];
-    let mut worker = Process::start("worker", stage.settings(&shorter)).await;
+    let mut worker = Process::start("worker", stage.settings(&[])).await;
     let receiver = Receiver::start();
     let endpoint = stage.webhook(&serve, &receiver).await;
     receiver.keep_silent(true);
