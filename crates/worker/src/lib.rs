@@ -7,6 +7,7 @@
 
 mod canary;
 mod jobs;
+mod pace;
 mod scheduler;
 mod sequencer;
 mod sinks;

@@ -9,6 +9,8 @@ use convene_application::kernel::wake::Wake;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::pace::Pace;
+
 /// The pace of the sequencer.
 #[derive(Clone, Debug)]
 pub struct SequencerOptions {
@@ -16,7 +18,7 @@ pub struct SequencerOptions {
     pub batch: u32,
     /// How often to look without being woken: the longest wait of an event whose wake-up was lost.
     pub poll: Duration,
-    /// How long to wait after a wake-up for what is committed meanwhile: one move for many.
+    /// How long to wait after a wake-up for what is committed meanwhile, if the engine is busy: one move for many.
     pub gather: Duration,
     /// How often to measure what waits.
     pub measure: Duration,
@@ -61,9 +63,10 @@ impl SequencerEngine {
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut outbox = self.wake.outbox.listen();
         let mut backoff = Backoff::new(self.options.poll, Duration::from_secs(5));
+        let mut pace = Pace::new(self.options.gather);
         let mut measured: Option<Instant> = None;
         loop {
-            let next = self.step(&mut backoff).await;
+            let next = self.step(&mut backoff, &mut pace).await;
             if measured.is_none_or(|then| then.elapsed() >= self.options.measure) {
                 measured = Some(Instant::now());
                 self.measure().await;
@@ -73,7 +76,7 @@ impl SequencerEngine {
                 Next::Again => return,
                 Next::Listen => tokio::select! {
                     () = shutdown.cancelled() => return,
-                    () = outbox.rung() => sleep(self.options.gather).await,
+                    () = outbox.rung() => pace.gather().await,
                     () = sleep(self.options.poll) => {}
                 },
                 Next::Pause(pause) => tokio::select! {
@@ -84,7 +87,7 @@ impl SequencerEngine {
         }
     }
 
-    async fn step(&self, backoff: &mut Backoff) -> Next {
+    async fn step(&self, backoff: &mut Backoff, pace: &mut Pace) -> Next {
         let started = Instant::now();
         match self.sequencer.sequence(self.options.batch).await {
             Ok(Sequenced::Moved { events: 0, audit: 0 }) => {
@@ -93,6 +96,7 @@ impl SequencerEngine {
             }
             Ok(Sequenced::Moved { events, audit }) => {
                 backoff.reset();
+                pace.worked();
                 metrics::counter!("convene_outbox_sequenced_total").increment(u64::from(events));
                 metrics::counter!("convene_audit_chained_total").increment(u64::from(audit));
                 metrics::histogram!("convene_sequencer_seconds")

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use convene_application::kernel::backoff::Backoff;
 use convene_application::kernel::jobs::{Claim, Handler, JobQueue, LeasedJob};
 use convene_application::kernel::random::Random;
-use convene_application::kernel::wake::{Listener, Wake};
+use convene_application::kernel::wake::Wake;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +23,8 @@ pub use heartbeat::{Heartbeats, HeartbeatsError};
 use run::{Abandoned, Run};
 use settle::Settler;
 use slots::Slots;
+
+use crate::pace::Pace;
 
 /// How the job runner works.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ pub struct JobRunnerOptions {
     pub timeout: Duration,
     /// The longest time between two looks at the queue.
     pub poll: Duration,
-    /// How long to wait for more when something became due or a slot free: one claim for many.
+    /// How long a busy runner waits for more when something became due or a slot free: one claim for many.
     pub gather: Duration,
     /// How often to look for leases that ran out.
     pub rescue: Duration,
@@ -152,10 +154,12 @@ impl JobRunner {
     ) {
         let mut bell = self.wake.jobs.listen();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut pace = Pace::new(self.options.gather);
         while !shutdown.is_cancelled() {
             let wait = match self.claim(slots, &start).await {
                 Ok(Claimed::Some) => {
                     backoff.reset();
+                    pace.worked();
                     continue;
                 }
                 Ok(Claimed::NoneFor(pause)) => {
@@ -176,22 +180,12 @@ impl JobRunner {
                     continue;
                 }
             };
-            self.wait(shutdown, &mut bell, slots, wait).await;
-        }
-    }
-
-    async fn wait(
-        &self,
-        shutdown: &CancellationToken,
-        bell: &mut Listener,
-        slots: &Slots,
-        longest: Duration,
-    ) {
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = bell.rung() => sleep(self.options.gather).await,
-            () = slots.freed() => sleep(self.options.gather).await,
-            () = sleep(longest) => {}
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = bell.rung() => pace.gather().await,
+                () = slots.freed() => pace.gather().await,
+                () = sleep(wait) => {}
+            }
         }
     }
 
