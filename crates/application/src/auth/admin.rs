@@ -9,7 +9,6 @@ use super::ports::{ADDRESS_TAKEN, AdminGrant};
 use super::service::AuthService;
 use crate::kernel::context::RequestContext;
 use crate::kernel::error::{Code, Failure};
-use crate::user::offers::NewUser;
 
 /// Who is to administer the platform.
 #[derive(Clone, Debug)]
@@ -67,12 +66,7 @@ impl AuthService {
             return Ok(AdminMade::Promoted(user));
         }
 
-        let person = NewUser {
-            id: auth.env.id(now),
-            email: admin.email,
-            display_name: admin.display_name,
-            created_at: now,
-        };
+        let person = auth.newcomer(admin.email, admin.display_name, now);
         let user = person.id;
         let password_hash = auth.hash(admin.password).await?;
         let mut tx = auth.uow.begin(Vec::new()).await?;

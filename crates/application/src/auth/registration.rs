@@ -7,6 +7,7 @@ use convene_contracts::user::UserRegistered;
 use convene_domain::auth::password::Password;
 use convene_domain::ids::{RegistrationId, UserId};
 use convene_domain::text::{DisplayName, EmailAddress};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
@@ -85,12 +86,7 @@ impl AuthService {
             .filter(|registration| now < registration.token_expires_at)
             .ok_or_else(invalid_token)?;
 
-        let person = NewUser {
-            id: auth.env.id(now),
-            email: registration.email,
-            display_name: registration.display_name,
-            created_at: now,
-        };
+        let person = auth.newcomer(registration.email, registration.display_name, now);
         let user = person.id;
         let context = on_behalf_of(context, user, None);
         auth.open_account(&mut *tx, &context, person, registration.password_hash);
@@ -113,12 +109,7 @@ impl AuthService {
         let auth = &*self.0;
         let password_hash = auth.hash(account.password).await?;
         let now = auth.env.now();
-        let person = NewUser {
-            id: auth.env.id(now),
-            email: account.email,
-            display_name: account.display_name,
-            created_at: now,
-        };
+        let person = auth.newcomer(account.email, account.display_name, now);
         let user = person.id;
         let mut tx = auth.uow.begin(Vec::new()).await?;
         auth.open_account(&mut *tx, context, person, password_hash);
@@ -145,6 +136,16 @@ impl AuthService {
 }
 
 impl Inner {
+    /// Somebody who comes to be a user now, under an id of their own.
+    pub(super) fn newcomer(
+        &self,
+        email: EmailAddress,
+        display_name: DisplayName,
+        now: Timestamp,
+    ) -> NewUser {
+        NewUser { id: self.env.id(now), email, display_name, created_at: now }
+    }
+
     /// Stages an account whose address is known to be the person's, and that it has come to be.
     pub(super) fn open_account(
         &self,
