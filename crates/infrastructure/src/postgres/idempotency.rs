@@ -10,7 +10,7 @@ use diesel::QueryableByName;
 use diesel::sql_types::{Binary, Bool, Nullable, SmallInt, Text};
 
 use super::pool::Connection;
-use super::sql::{Sql, sql};
+use super::sql::{Sql, flight, sql};
 
 #[derive(QueryableByName)]
 struct Lock {
@@ -56,7 +56,7 @@ pub(super) async fn claim(
     if claims.is_empty() {
         return Ok(Vec::new());
     }
-    let (locks, rows): (Vec<Lock>, Vec<Row>) = futures::try_join!(
+    let (locks, rows): (Vec<Lock>, Vec<Row>) = flight!(
         sql("SELECT pg_try_advisory_xact_lock(lock) AS held
              FROM unnest($1::bigint[]) WITH ORDINALITY AS claim(lock, place) ORDER BY place")
         .bind(claims.iter().map(lock_key).collect::<Vec<i64>>())

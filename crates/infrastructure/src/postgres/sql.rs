@@ -69,12 +69,49 @@ impl Sql {
     }
 }
 
-/// Polls all futures, the first first, so that their statements leave in this order.
+/// Polls all futures, the first first, so that their statements leave in this order. Of several failures it answers the
+/// first in this order: it aborted the transaction, and those behind it say no more than that.
 pub(crate) async fn pipelined<T>(
     statements: Vec<impl Future<Output = Result<T, StoreError>>>,
 ) -> Result<Vec<T>, StoreError> {
-    futures::future::try_join_all(statements).await
+    futures::future::join_all(statements).await.into_iter().collect()
 }
+
+/// [`pipelined`] for futures of different types. `try_join!` would answer the failure that is noticed first.
+macro_rules! flight {
+    ($($statement:expr),+ $(,)?) => {
+        $crate::postgres::sql::InOrder::in_order(futures::join!($($statement),+))
+    };
+}
+pub(crate) use flight;
+
+/// Outcomes in the order in which their statements left.
+pub(crate) trait InOrder {
+    type Answers;
+
+    /// All answers, or the first failure.
+    fn in_order(self) -> Result<Self::Answers, StoreError>;
+}
+
+macro_rules! in_order {
+    ($($answer:ident)+) => {
+        impl<$($answer),+> InOrder for ($(Result<$answer, StoreError>,)+) {
+            type Answers = ($($answer,)+);
+
+            #[expect(non_snake_case, reason = "each outcome is named like its type")]
+            fn in_order(self) -> Result<Self::Answers, StoreError> {
+                let ($($answer,)+) = self;
+                Ok(($($answer?,)+))
+            }
+        }
+    };
+}
+
+in_order!(A B);
+in_order!(A B C);
+in_order!(A B C D);
+in_order!(A B C D E);
+in_order!(A B C D E F);
 
 impl QueryFragment<Pg> for Sql {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::inbox::Consumption;
 use super::pool::Connection;
-use super::sql::{Sql, pipelined, sql};
+use super::sql::{Sql, flight, pipelined, sql};
 use super::store::PgStore;
 use super::{audit, idempotency, jobs, outbox};
 
@@ -70,7 +70,7 @@ impl PgTx {
                 None => Ok(false),
             }
         };
-        let (_, consumed_before, claimed, outcome) = futures::try_join!(
+        let (_, consumed_before, claimed, outcome) = flight!(
             sql("BEGIN").run(connection),
             claim_event,
             idempotency::claim(&self.claims, connection),
@@ -140,7 +140,7 @@ impl Tx for PgTx {
                 pipelined(statements.into_iter().map(|write| write.run(connection)).collect());
             let commit = sql("COMMIT").run(connection);
             // The first failure ends the transaction: Postgres answers the COMMIT behind it with a rollback.
-            match futures::try_join!(writes, commit) {
+            match flight!(writes, commit) {
                 Ok(_) => {}
                 Err(StoreError::Unavailable(source)) => {
                     return Err(StoreError::CommitUnknown(source));

@@ -15,7 +15,7 @@ use diesel::sql_types::{Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::sql::{Sql, sql, stored};
+use super::sql::{Sql, flight, sql, stored};
 use super::store::PgStore;
 use super::tx::PgTx;
 
@@ -72,7 +72,7 @@ impl UserTx for PgTx {
     async fn lock_user(&mut self, user: UserId) -> Result<Option<User>, StoreError> {
         let (_, row) = self
             .flight(|connection| async move {
-                futures::try_join!(
+                flight!(
                     sql("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE")
                         .bind(user.uuid())
                         .run(connection),

@@ -9,7 +9,7 @@ use diesel::sql_types::{Bool, Timestamptz};
 use jiff::Timestamp;
 
 use super::rows::IdRow;
-use crate::postgres::sql::sql;
+use crate::postgres::sql::{flight, sql};
 use crate::postgres::store::PgStore;
 
 #[derive(QueryableByName)]
@@ -29,7 +29,7 @@ impl Revocations for PgStore {
     async fn since(&self, since: Option<Timestamp>) -> Result<Revoked, StoreError> {
         let connection = self.connection().await?;
         // The time first: what is written after it is read next time.
-        let (now, rows) = futures::try_join!(
+        let (now, rows) = flight!(
             sql("SELECT clock_timestamp() AS now").row::<NowRow>(&connection),
             // With both ends a generic plan expects few rows, and takes the index.
             sql("SELECT subject AS id FROM revocations

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::rows::{CredentialRow, IdRow};
-use crate::postgres::sql::{sql, stored};
+use crate::postgres::sql::{flight, sql, stored};
 use crate::postgres::tx::PgTx;
 
 #[derive(QueryableByName)]
@@ -68,7 +68,7 @@ impl AuthTx for PgTx {
         let digest = token.0;
         let (_, row) = self
             .flight(|connection| async move {
-                futures::try_join!(
+                flight!(
                     sql("SELECT FROM registrations
                          WHERE address = (SELECT r.address FROM email_tokens t
                                           JOIN registrations r ON r.id = t.registration_id WHERE t.digest = $1)
@@ -101,7 +101,7 @@ impl AuthTx for PgTx {
         let user = user.uuid();
         let (_, credential, sessions) = self
             .flight(|connection| async move {
-                futures::try_join!(
+                flight!(
                     sql("SELECT FROM credentials WHERE user_id = $1 FOR NO KEY UPDATE").bind(user).run(connection),
                     sql("SELECT user_id, address, password_hash FROM credentials WHERE user_id = $1")
                         .bind(user)
@@ -122,7 +122,7 @@ impl AuthTx for PgTx {
         let digest = token.0;
         let (_, reset, sessions) = self
             .flight(|connection| async move {
-                futures::try_join!(
+                flight!(
                     sql("SELECT FROM credentials
                          WHERE user_id = (SELECT user_id FROM email_tokens WHERE digest = $1) FOR NO KEY UPDATE")
                     .bind(digest)
@@ -152,7 +152,7 @@ impl AuthTx for PgTx {
         let digest = token.0;
         let (_, row) = self
             .flight(|connection| async move {
-                futures::try_join!(
+                flight!(
                     sql("SELECT FROM sessions
                          WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = $1) FOR NO KEY UPDATE")
                     .bind(digest)

@@ -16,7 +16,7 @@ use super::MEANT;
 use super::rows::{
     COMMUNITY_COLUMNS, CommunityRow, MEMBERSHIP_COLUMNS, MembershipRow, RoleRow, display_name, role,
 };
-use crate::postgres::sql::{Sql, sql};
+use crate::postgres::sql::{Sql, flight, sql};
 use crate::postgres::tx::PgTx;
 
 #[derive(QueryableByName)]
@@ -65,7 +65,7 @@ impl CommunityTx for PgTx {
         .bind(viewer.uuid());
         let holder = slug_holder(new_slug);
         self.flight(|connection| async move {
-            let (community, viewers_role, holder) = futures::try_join!(
+            let (community, viewers_role, holder) = flight!(
                 lock.row::<CommunityRow>(connection),
                 viewers_role.row::<RoleRow>(connection),
                 holder.row::<HolderRow>(connection),
@@ -105,7 +105,7 @@ impl CommunityTx for PgTx {
         .bind(users.clone());
         let names = sql("SELECT id, display_name FROM users WHERE id = ANY($1)").bind(users);
         self.flight(|connection| async move {
-            let (community, memberships, names) = futures::try_join!(
+            let (community, memberships, names) = flight!(
                 hold.row::<CommunityRow>(connection),
                 lock.rows::<MembershipRow>(connection),
                 names.rows::<NameRow>(connection),

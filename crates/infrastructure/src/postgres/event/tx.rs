@@ -13,7 +13,7 @@ use diesel::sql_types::{Bool, Text};
 
 use super::rows::{CommunityRow, EVENT_COLUMNS, EventRow};
 use crate::postgres::rsvp::offers::lock_seats;
-use crate::postgres::sql::{Sql, sql};
+use crate::postgres::sql::{Sql, flight, sql};
 use crate::postgres::tx::PgTx;
 
 #[derive(QueryableByName)]
@@ -50,10 +50,8 @@ impl EventTx for PgTx {
         let hold = meant(hold_community(MEANT));
         let member = meant(hold_membership(MEANT));
         self.flight(|connection| async move {
-            let (community, member) = futures::try_join!(
-                hold.row::<CommunityRow>(connection),
-                member.row::<RoleRow>(connection),
-            )?;
+            let (community, member) =
+                flight!(hold.row::<CommunityRow>(connection), member.row::<RoleRow>(connection),)?;
             let role = member.map(|row| row.role);
             community.map(|community| community.standing(role.as_deref())).transpose()
         })
@@ -76,7 +74,7 @@ impl EventTx for PgTx {
             .bind(event.uuid())
             .bind(viewer.uuid());
         self.flight(|connection| async move {
-            let (community, member, seats, event, organizes) = futures::try_join!(
+            let (community, member, seats, event, organizes) = flight!(
                 hold.row::<CommunityRow>(connection),
                 member.row::<RoleRow>(connection),
                 lock_seats(event, connection),

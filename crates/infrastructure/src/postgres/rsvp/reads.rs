@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::rows::{FACTS_COLUMNS, RSVP_COLUMNS, RsvpRow, SeatsRow, SeenRow};
 use super::tx::last_of_each;
 use crate::postgres::keyset::{Order, Slice, slice};
-use crate::postgres::sql::{Sql, sql};
+use crate::postgres::sql::{Sql, flight, sql};
 use crate::postgres::store::PgStore;
 
 /// RSVPs are listed by their creation.
@@ -62,7 +62,7 @@ impl RsvpReads for PgStore {
     ) -> Result<Option<(Seen, Seats)>, StoreError> {
         let connection = self.connection().await?;
         let (seen, seats) =
-            futures::try_join!(
+            flight!(
             seen(event, viewer).row::<SeenRow>(&connection),
             sql("SELECT capacity, taken, waiting, next_number FROM event_seats WHERE event_id = $1")
                 .bind(event.uuid())
@@ -78,7 +78,7 @@ impl RsvpReads for PgStore {
         user: UserId,
     ) -> Result<Option<(Seen, Option<RsvpView>)>, StoreError> {
         let connection = self.connection().await?;
-        let (seen, last) = futures::try_join!(
+        let (seen, last) = flight!(
             seen(event, Some(user)).row::<SeenRow>(&connection),
             last_of_each(event, vec![user.uuid()]).row::<RsvpRow>(&connection),
         )?;

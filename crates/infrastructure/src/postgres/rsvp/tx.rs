@@ -14,7 +14,7 @@ use diesel::sql_types::{Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::rows::{FACTS_COLUMNS, FactsRow, RSVP_COLUMNS, RsvpRow, SeatsRow, standing};
-use crate::postgres::sql::{Sql, sql};
+use crate::postgres::sql::{Sql, flight, sql};
 use crate::postgres::tx::PgTx;
 
 #[derive(QueryableByName)]
@@ -43,7 +43,7 @@ impl RsvpTx for PgTx {
         let promote = i64::from(promote);
         self.flight(|connection| async move {
             // In the order in which they are to run. Each takes a snapshot of its own, behind the locks before it.
-            let (members, seats, facts, organizers, requesters, front) = futures::try_join!(
+            let (members, seats, facts, organizers, requesters, front) = flight!(
                 lock_members(event, ids.clone()).rows::<MemberRow>(connection),
                 lock_seats(event).row::<SeatsRow>(connection),
                 facts(event).row::<FactsRow>(connection),

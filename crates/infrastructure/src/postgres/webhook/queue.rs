@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::rows::{ClaimedRow, DueRow, TargetRow};
-use crate::postgres::sql::{Sql, sql};
+use crate::postgres::sql::{Sql, flight, sql};
 use crate::postgres::store::PgStore;
 
 #[derive(QueryableByName)]
@@ -29,7 +29,7 @@ impl DeliveryQueue for PgStore {
         limit: u32,
     ) -> Result<ClaimedBatch, StoreError> {
         let connection = self.connection().await?;
-        let (claimed, target, due) = futures::try_join!(
+        let (claimed, target, due) = flight!(
             claim(webhook, now, until, limit).rows::<ClaimedRow>(&connection),
             sql("SELECT url, secret, status, paused_until FROM webhook_endpoints WHERE id = $1")
                 .bind(webhook.uuid())

@@ -17,7 +17,7 @@ use super::rows::{
     ATTEMPT_COLUMNS, DELIVERY_COLUMNS, ENDPOINT_COLUMNS, EndpointRow, Listed, ListedRow,
 };
 use crate::postgres::keyset::{self, Order};
-use crate::postgres::sql::sql;
+use crate::postgres::sql::{flight, sql};
 use crate::postgres::store::PgStore;
 
 #[derive(QueryableByName)]
@@ -101,7 +101,7 @@ impl WebhookReads for PgStore {
         ))
         .bind(webhook.uuid())
         .bind_page(query);
-        let (found, rows) = futures::try_join!(
+        let (found, rows) = flight!(
             sql("SELECT EXISTS (SELECT FROM webhook_endpoints WHERE id = $1 AND community_id = $2) AS found")
                 .bind(webhook.uuid())
                 .bind(community.uuid())

@@ -12,7 +12,7 @@ use super::rows::{
     ATTEMPT_COLUMNS, AttemptRow, DELIVERY_COLUMNS, DeliveryRow, DueRow, ENDPOINT_COLUMNS,
     EndpointRow,
 };
-use crate::postgres::sql::{Sql, sql};
+use crate::postgres::sql::{Sql, flight, sql};
 use crate::postgres::tx::PgTx;
 
 #[async_trait]
@@ -57,7 +57,7 @@ impl WebhookTx for PgTx {
         .bind(delivery.uuid());
         let (row, attempts) = self
             .flight(|connection| async move {
-                futures::try_join!(
+                flight!(
                     lock.row::<DeliveryRow>(connection),
                     attempts.rows::<AttemptRow>(connection),
                 )
@@ -81,10 +81,7 @@ impl WebhookTx for PgTx {
         .bind(uuids(batch));
         let (row, due) = self
             .flight(|connection| async move {
-                futures::try_join!(
-                    lock.row::<EndpointRow>(connection),
-                    others_due.row::<DueRow>(connection),
-                )
+                flight!(lock.row::<EndpointRow>(connection), others_due.row::<DueRow>(connection),)
             })
             .await?;
         let Some(row) = row else { return Ok(None) };
