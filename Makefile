@@ -8,7 +8,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 CONVENE := cargo run --quiet --package convene-api --bin convene --
 
-.PHONY: help setup run demo test test-unit test-e2e fmt lint check ci bench openapi migration new-module clean
+.PHONY: help setup run demo test test-unit test-e2e fmt lint check ci bench load chaos openapi lint-api walk clients fuzz-api \
+    migration new-module clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,8 +57,29 @@ bench: ## Measure the hot paths against their base lines, on private servers
 	cargo build --release --quiet --package convene-api --package convene-bench
 	@"$${CARGO_TARGET_DIR:-target}/release/convene-bench"
 
+load: ## Send four times the load that the server can bear, on private servers
+	@scripts/setup.sh
+	cargo build --release --quiet --package convene-api --package convene-bench
+	@"$${CARGO_TARGET_DIR:-target}/release/convene-bench" overload
+
+chaos: SECONDS ?= 60
+chaos: setup ## Inject faults by a seed under a load, and check what must hold: make chaos SEED=7 SECONDS=60
+	@scripts/chaos.sh '$(SECONDS)' $(SEED)
+
 openapi: ## Write docs/openapi.json, docs/asyncapi.json and docs/schema.sql anew
 	cargo xtask snapshots --update
+
+lint-api: ## Hold docs/openapi.json and docs/asyncapi.json against public rules
+	@scripts/lint-api.sh
+
+walk: ## Walk through the API with Hurl, on a server of its own
+	@scripts/hurl.sh
+
+clients: ## Generate clients in TypeScript and Rust, compile them and let them call a server
+	@scripts/clients.sh
+
+fuzz-api: setup ## Send 20,000 made-up requests and hold the answers against the document (FUZZ_CASES=)
+	@scripts/fuzz-api.sh
 
 migration: ## Create a database migration: make migration NAME=add_event_tags
 	@cargo xtask migration '$(NAME)'

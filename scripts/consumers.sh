@@ -42,15 +42,7 @@ made_from() {
 
 case $language in
     python)
-        source=examples/consumer-python
-        if ! is_made_from $source/requirements.txt; then
-            python3 -c 'import ensurepip, venv' 2>/dev/null || fail "python3 with venv is missing. \`make setup\` installs it"
-            rm -rf "$folder"
-            quietly python3 -m venv "$folder"
-            quietly "$folder/bin/pip" install --disable-pip-version-check --requirement $source/requirements.txt
-            made_from $source/requirements.txt
-        fi
-        echo "$folder/bin/python"
+        exec scripts/venv.sh examples/consumer-python
         ;;
     typescript)
         source=examples/consumer-typescript

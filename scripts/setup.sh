@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what this machine lacks, or says exactly what that is. Usage: setup.sh [run|test]
+# Installs what this machine lacks, or says exactly what that is. Usage: setup.sh [run|test|walk]
 #
 #   run   what `make run` needs: the Rust toolchain (only checked), a C compiler, PostgreSQL's programs
 #   test  also Redis and RabbitMQ, for the tests and the standard profile, and what the example consumers are written in
 #         (default)
+#   walk  what Hurl is built with, for `make walk`
 #
 # Only programs are installed. No system service is started or enabled: every command starts servers of its own.
 set -euo pipefail
@@ -11,9 +12,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 purpose=${1:-test}
 case $purpose in
-    run | test) ;;
+    run | test | walk) ;;
     *)
-        echo "usage: $0 [run|test]" >&2
+        echo "usage: $0 [run|test|walk]" >&2
         exit 2
         ;;
 esac
@@ -51,10 +52,29 @@ has_postgres() {
     command -v initdb >/dev/null && command -v postgres >/dev/null
 }
 
+# libclang-cpp is another library, which comes with what else is built on LLVM.
+has_libclang() {
+    local pattern
+    for pattern in /usr/lib/{llvm-*/lib,*}/libclang{.so*,-[0-9]*.so*}; do
+        # A pattern that fits nothing stays as it is.
+        [ -e "$pattern" ] && return
+    done
+    return 1
+}
+
 missing_packages() {
     command -v cc >/dev/null || echo gcc libc6-dev
     has_postgres || echo postgresql
-    [ "$purpose" = run ] && return
+    case $purpose in
+        run) return ;;
+        walk)
+            command -v pkg-config >/dev/null || echo pkg-config
+            pkg-config --exists libxml-2.0 2>/dev/null || echo libxml2-dev
+            pkg-config --exists libcurl 2>/dev/null || echo libcurl4-openssl-dev
+            has_libclang || echo libclang1
+            return
+            ;;
+    esac
     command -v redis-server >/dev/null || echo redis-server
     command -v rabbitmq-server >/dev/null || echo rabbitmq-server
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv

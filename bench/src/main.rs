@@ -4,7 +4,8 @@
 //! measured in the same run, on the same private servers, with durability on: `fsync`, `synchronous_commit` and full page
 //! writes as Postgres ships them. Output: one Markdown table.
 //!
-//! `convene-bench [part]…` measures some parts only; without any, all of them. The `convene` binary is expected beside this
+//! `convene-bench [part]…` measures some parts only; without any, all of them. `convene-bench overload` sends more than the
+//! server can bear instead. The `convene` binary is expected beside this
 //! one.
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 #![expect(clippy::cast_precision_loss, reason = "counts and nanoseconds become rates")]
@@ -15,6 +16,9 @@ mod client;
 mod get;
 mod jobs;
 mod lists;
+mod middleware;
+mod overload;
+mod peers;
 mod pgbench;
 mod process;
 mod receiver;
@@ -35,7 +39,8 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 const DURATION: Duration = Duration::from_secs(8);
 
 /// The parts, in the order in which they run: those that write the most come last.
-const PARTS: [&str; 7] = ["start", "get", "lists", "webhooks", "broker", "jobs", "rsvp"];
+const PARTS: [&str; 8] =
+    ["start", "get", "middleware", "lists", "webhooks", "broker", "jobs", "rsvp"];
 
 fn main() -> Result<(), Fault> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -44,10 +49,15 @@ fn main() -> Result<(), Fault> {
     {
         return bare::serve(rest);
     }
-    if let Some(unknown) = arguments.iter().find(|part| !PARTS.contains(&part.as_str())) {
+    let known = |part: &str| PARTS.contains(&part) || arguments == [overload::COMMAND];
+    if let Some(unknown) = arguments.iter().find(|part| !known(part)) {
         return Err(format!("no part is called {unknown}; there are {}", PARTS.join(", ")).into());
     }
+    let overload = arguments == [overload::COMMAND];
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if overload {
+        return runtime.block_on(overload::measure());
+    }
     runtime.block_on(measure(&arguments))
 }
 
@@ -59,6 +69,7 @@ async fn measure(parts: &[String]) -> Result<(), Fault> {
         let measured = match *part {
             "start" => process::start(&scene).await,
             "get" => get::measure(&scene).await,
+            "middleware" => middleware::measure(&scene).await,
             "lists" => lists::measure(&scene).await,
             "webhooks" => webhooks::measure(&scene).await,
             "broker" => broker::measure(&scene).await,

@@ -26,11 +26,22 @@ pub(crate) struct Convene {
 impl Convene {
     /// Starts `convene serve` or `convene run` on a database.
     pub(crate) async fn start(role: &str, scene: &Scene, database: &str) -> Result<Self, Fault> {
+        Self::start_with(role, scene, database, &[]).await
+    }
+
+    /// The same with other settings, by the names of their variables.
+    pub(crate) async fn start_with(
+        role: &str,
+        scene: &Scene,
+        database: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, Fault> {
         let address = free_address()?;
         let started = Instant::now();
         let child = command(scene, database)?
             .arg(role)
             .env("CONVENE__HTTP__BIND", address.to_string())
+            .envs(settings.iter().copied())
             .spawn()?;
         let mut convene = Self { child, address, ready_after: Duration::ZERO };
         let probe = request("GET", "/readyz", "", None);

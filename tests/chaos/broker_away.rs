@@ -7,11 +7,11 @@ use convene_tests::client::PATIENCE;
 use tokio::time::sleep_until;
 
 use crate::RECOVERS_WITHIN;
-use crate::foreign_queue::ForeignQueue;
 use crate::guests::Guests;
 use crate::process::Process;
 use crate::stage::{Stage, blocking, private};
 use crate::vigil::Vigil;
+use convene_tests::foreign_queue::ForeignQueue;
 
 const AWAY: Duration = Duration::from_secs(20);
 /// RabbitMQ 3.10 writes down up to three seconds later that a quorum queue exists. Killed before, it comes back with a queue

@@ -6,14 +6,16 @@ use convene_testkit::embedded::{RabbitMq, Redis};
 use convene_testkit::poll::poll_until;
 use convene_testkit::proxy::{Fault, FaultProxy};
 use convene_tests::client::PATIENCE;
+use convene_tests::smtp::MailServer;
+use serde_json::json;
 
-use crate::foreign_queue::ForeignQueue;
 use crate::guests::{Guests, is_unavailable};
 use crate::process::Process;
 use crate::redis_away::{login, quotas};
 use crate::stage::{Stage, private};
 use crate::vigil::Vigil;
 use crate::{ANSWERS_WITHIN, RECOVERS_WITHIN};
+use convene_tests::foreign_queue::ForeignQueue;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database() {
@@ -115,6 +117,48 @@ async fn the_broker() {
     let ledger = guests.leave(&stage, &serve).await;
     foreign.has(&ledger.events, RECOVERS_WITHIN).await;
     foreign.is_in_order();
+    for alive in alive {
+        alive.end().await;
+    }
+}
+
+/// Mail waits in its job and goes out once; nobody waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mail_server() {
+    let stage = Stage::set(1, 4).await;
+    let mail = MailServer::start().await;
+    let proxy = FaultProxy::start(mail.address()).unwrap();
+    let url = format!("smtp://{}", proxy.addr());
+    let settings = stage.settings(&[("CONVENE__MAIL__SMTP_URL", &url)]);
+    let serve = Process::start("serve", settings.clone()).await;
+    let worker = Process::start("worker", settings).await;
+    let alive = [Vigil::over(&serve), Vigil::over(&worker)];
+    let sql = stage.sql().await;
+
+    proxy.set(Fault::HalfOpen);
+    let asked = Instant::now();
+    let address = "late@example.org";
+    let account =
+        json!({"email": address, "password": "a long passphrase", "display_name": "Late"});
+    serve.post("/v1/auth/register").json(account).await.expect(202);
+    assert!(asked.elapsed() < ANSWERS_WITHIN, "{:?}", asked.elapsed());
+    poll_until(PATIENCE * 2, "the mail was tried in vain", async || {
+        let tried = "SELECT count(*) FROM jobs WHERE last_error IS NOT NULL AND leased_by IS NULL";
+        let tried: i64 = sql.query_one(tried, &[]).await.unwrap().get(0);
+        (tried > 0).then_some(())
+    })
+    .await;
+    assert_eq!(mail.count(address), 0);
+
+    // The next attempt is a second away.
+    proxy.set(Fault::Pass);
+    mail.wait_for(address, "token: ").await;
+    poll_until(PATIENCE, "the job is done", async || {
+        let left: i64 = sql.query_one("SELECT count(*) FROM jobs", &[]).await.unwrap().get(0);
+        (left == 0).then_some(())
+    })
+    .await;
+    assert_eq!(mail.count(address), 1);
     for alive in alive {
         alive.end().await;
     }

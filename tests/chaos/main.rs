@@ -3,18 +3,23 @@
 //!
 //! Each test has servers of its own, and processes of its own that it can kill.
 
-mod foreign_queue;
 mod guests;
 mod process;
 mod stage;
 mod vigil;
 
 mod broker_away;
+mod cache_away;
 mod database_away;
+mod failpoints;
 mod half_open;
+mod log;
+mod metrics;
 mod once;
 mod redis_away;
+mod secrets;
 mod serve_killed;
+mod traces;
 mod worker_killed;
 
 use std::time::Duration;

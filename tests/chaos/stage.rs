@@ -94,7 +94,8 @@ fn database_url(address: &impl std::fmt::Display) -> String {
     format!("postgres://postgres@{address}/convene")
 }
 
-fn settings(database: &str, added: &[(&str, &str)]) -> Settings {
+/// The settings of a process on this database, with nothing else; and those that are added.
+pub(crate) fn settings(database: &str, added: &[(&str, &str)]) -> Settings {
     let own = [
         ("CONVENE__DATABASE__URL", database),
         ("CONVENE__HTTP__WORKERS", "2"),

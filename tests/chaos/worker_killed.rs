@@ -8,9 +8,9 @@ use convene_tests::client::{PATIENCE, text};
 use convene_tests::receiver::Receiver;
 use serde_json::Value;
 
-use crate::foreign_queue::ForeignQueue;
 use crate::process::Process;
 use crate::stage::{Stage, private};
+use convene_tests::foreign_queue::ForeignQueue;
 
 /// A dead worker's leases are rescued, and its claims run out.
 const RESCUED_WITHIN: Duration = Duration::from_secs(45);

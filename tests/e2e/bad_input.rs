@@ -1,9 +1,12 @@
 //! What no honest client sends: it is refused, and nothing breaks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use convene_tests::app::App;
 use convene_tests::client::text;
+use convene_tests::problem::mistakes;
+use convene_tests::scene::{Actor, Cast, Venue};
 use reqwest::Method;
 use serde_json::json;
 
@@ -49,6 +52,7 @@ async fn a_large_body_goes_nowhere() {
             "community" => "comm_01k6sw8zayf9g8yasc3mf0yjhq".to_owned(),
             "webhook" => "hook_01k6sw8zayf9g8yasc3mf0yjhq".to_owned(),
             "delivery" => "hdlv_01k6sw8zayf9g8yasc3mf0yjhq".to_owned(),
+            "replay" => "hrpl_01k6sw8zayf9g8yasc3mf0yjhq".to_owned(),
             other => format!("{other}_01k6sw8zayf9g8yasc3mf0yjhq"),
         });
         if operation.id == "logout" || operation.method == Method::GET {
@@ -61,6 +65,31 @@ async fn a_large_body_goes_nowhere() {
         answer.problem(if code == "not_found" { 404 } else { 413 }, code);
     }
     app.get("/livez").await.expect(200);
+}
+
+/// Whatever a call takes, it takes no parameter that it does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_nobody_reads_is_refused() {
+    let app = App::start().await;
+    let cast = Cast::gather(&app).await;
+    let place = app.attended_place(&cast, Venue::Public).await;
+    let document = app.openapi().await;
+    let bodies: BTreeMap<_, _> =
+        document.with_body().map(|(operation, body)| (&operation.id, body)).collect();
+    for operation in
+        document.operations.iter().filter(|operation| operation.path.starts_with("/v1"))
+    {
+        let path = operation.path_with(|name| place.segment(&cast, name));
+        let call = app.call(operation.method.clone(), format!("{path}?made_up=1"));
+        let call = app.acted(call, &cast, Actor::Owner).header("if-match", "*");
+        let call = match bodies.get(&operation.id) {
+            Some(body) => call.json(body.clone().into()),
+            None => call,
+        };
+        let problem = call.await.problem(422, "validation_failed");
+        let mistake = ("made_up".to_owned(), "unknown_parameter".to_owned());
+        assert_eq!(mistakes(&problem), [mistake], "{}", operation.label());
+    }
 }
 
 /// A body must arrive in time, and a head too.

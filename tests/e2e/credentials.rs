@@ -16,6 +16,7 @@ fn nowhere(operation: &Operation) -> String {
             "community" => "comm",
             "webhook" => "hook",
             "delivery" => "hdlv",
+            "replay" => "hrpl",
             "file" => return "start.js".to_owned(),
             "code" => return "internal".to_owned(),
             "document" => return "rsvp.confirmed.v1".to_owned(),

@@ -1,11 +1,17 @@
 //! End to end: a whole Convene over HTTP, on a real database of its own.
 
+mod admin;
 mod any_request;
+mod audit_log;
 mod bad_input;
+mod caching;
 mod community_life;
 mod conditional;
 mod credentials;
+mod expanding;
+mod hardening;
 mod idempotency;
+mod limits;
 mod lists;
 mod matrix;
 mod mistakes;
@@ -18,4 +24,6 @@ mod seating;
 mod served_routes;
 mod standard_profile;
 mod story;
+mod tenants;
 mod visibility;
+mod webhooks;

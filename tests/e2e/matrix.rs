@@ -3,6 +3,8 @@
 //! The outcome is a page that is read in reviews, `snapshots/e2e__matrix__roles_and_routes.snap`; `INSTA_UPDATE=always`
 //! writes it anew. A new route needs a line in [`recipes::RECIPES`].
 
+mod audited;
+mod policy;
 mod recipes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +55,7 @@ async fn roles_and_routes() {
         .await;
 
     assert_refusals_are_of_one_form(&lines);
+    policy::agrees(&lines);
     insta::assert_snapshot!(page(&lines));
 }
 

@@ -1,7 +1,9 @@
 //! The standard profile: the API and the engines as two processes, with RabbitMQ, Redis and a mail server between them and
 //! around them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use convene_api::app::Role;
@@ -21,7 +23,62 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Mutex;
+
+/// A service in Python, with the libraries that its authors would take: aio-pika and the CloudEvents SDK.
+struct PythonService {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl PythonService {
+    async fn bind(broker: &TestBroker) -> Self {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let prepared =
+            Command::new(repository.join("scripts/venv.sh")).arg("tools/events").output();
+        let prepared = prepared.await.expect("the script runs");
+        assert!(prepared.status.success(), "{}", String::from_utf8_lossy(&prepared.stderr));
+        let python = String::from_utf8(prepared.stdout).expect("a path");
+        let mut process = Command::new(python.trim_end())
+            .arg(repository.join("tools/events/listen.py"))
+            .args([broker.url(), &broker.exchange(amqp::EXCHANGE)])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("Python starts");
+        let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        let mut service = Self { process, lines };
+        assert_eq!(service.line().await, "bound");
+        service
+    }
+
+    async fn line(&mut self) -> String {
+        let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
+        line.expect("it goes on").expect("it can be read").expect("it has not ended")
+    }
+
+    /// The SDK understands each event as the log shows it.
+    async fn understands(mut self, log: &[Value]) {
+        let mut expected: HashMap<String, &Value> =
+            log.iter().map(|event| (text(&event["id"]), event)).collect();
+        while !expected.is_empty() {
+            let told: Value = serde_json::from_str(&self.line().await).expect("lines are JSON");
+            let attributes = told["attributes"].as_object().expect("an object");
+            let Some(event) = expected.remove(&text(&attributes["id"])) else { continue };
+            assert_eq!(told["data"], event["data"]);
+            let names: BTreeSet<_> = event.as_object().expect("an object").keys().collect();
+            let data = "data".to_owned();
+            assert_eq!(attributes.keys().chain([&data]).collect::<BTreeSet<_>>(), names);
+            for (name, value) in attributes.iter().filter(|(name, _)| *name != "time") {
+                let logged = &event[name];
+                assert_eq!(text(value), logged.as_str().map_or(logged.to_string(), str::to_owned));
+            }
+        }
+        self.process.kill().await.expect("it is there");
+    }
+}
 
 /// A message as another service gets it.
 struct Message {
@@ -132,6 +189,7 @@ async fn two_processes_a_broker_and_another_service() {
     let api = App::start_as(Role::Serve, Arc::clone(&database), &settings).await;
     // Bound before any worker is there: serving alone declares the exchange.
     let service = OtherService::bind(&broker).await;
+    let python = PythonService::bind(&broker).await;
     let worker = App::start_as(Role::Work, database, &settings).await;
 
     let ready = api.get("/readyz").await.expect(200).json();
@@ -167,6 +225,7 @@ async fn two_processes_a_broker_and_another_service() {
     })
     .await;
     assert_published(&service, &log).await;
+    python.understands(&log).await;
     assert_guessing_is_limited(&api).await;
 
     service.sweep(&broker).await;

@@ -12,7 +12,13 @@ use reqwest::Method;
 /// Ids of the right form that name nothing.
 fn absent() -> Place {
     let id = |prefix| format!("{prefix}_01k6sw8zayf9g8yasc3mf0yjhq");
-    Place { community: id("comm"), event: id("event"), webhook: id("hook"), delivery: id("hdlv") }
+    Place {
+        community: id("comm"),
+        event: id("event"),
+        webhook: id("hook"),
+        delivery: id("hdlv"),
+        replay: id("hrpl"),
+    }
 }
 
 /// Everything that a client can compare: the bytes, and the headers that do not differ between any two replies.
@@ -96,7 +102,7 @@ async fn an_id_of_another_kind_is_absent() {
     });
     for operation in with_ids {
         for wrong in &operation.segments {
-            let others = ["user", "event", "webhook", "delivery"];
+            let others = ["user", "event", "webhook", "delivery", "replay"];
             for other in others.into_iter().filter(|other| other != wrong) {
                 let call = app.call_of(operation, |name| {
                     place.segment(&cast, if name == wrong { other } else { name })
@@ -158,7 +164,9 @@ async fn lists_hold_what_one_may_see() {
             let items = page["data"].as_array().expect("a page has data").clone();
             items.iter().map(|item| convene_tests::client::text(&item["id"])).collect::<Vec<_>>()
         };
-        let outside = [Actor::Anonymous, Actor::Stranger, Actor::ForeignOwner].contains(&actor);
+        let outside =
+            [Actor::Anonymous, Actor::Stranger, Actor::ForeignOwner, Actor::PlatformAdmin]
+                .contains(&actor);
         let communities = ids("/v1/communities?limit=100").await;
         assert!(communities.contains(&public.community), "{}", actor.name());
         assert_eq!(communities.contains(&private.community), !outside, "{}", actor.name());

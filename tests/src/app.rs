@@ -17,6 +17,8 @@ use crate::client::Client;
 pub struct App {
     /// The database behind it.
     pub database: Arc<TestDatabase>,
+    /// Where administrators are served, where a test asked for it.
+    pub admin: Option<Client>,
     client: Client,
     shutdown: CancellationToken,
     ended: tokio::task::JoinHandle<()>,
@@ -73,9 +75,10 @@ impl App {
             .await
             .expect("a free port can be opened");
         let address = running.api.or(running.operations).expect("every role listens somewhere");
+        let admin = running.admin.map(|address| Client::new(format!("http://{address}")));
         let ended =
             tokio::spawn(async move { running.ended().await.expect("the process ends well") });
-        Self { database, client: Client::new(format!("http://{address}")), shutdown, ended }
+        Self { database, admin, client: Client::new(format!("http://{address}")), shutdown, ended }
     }
 
     /// Ends it as SIGTERM would, and waits for the end.

@@ -3,10 +3,13 @@
 
 pub mod app;
 pub mod client;
+pub mod foreign_queue;
 pub mod ledger;
 pub mod openapi;
 pub mod problem;
+pub mod process;
 pub mod receiver;
 pub mod scene;
 pub mod smtp;
+pub mod trial;
 pub mod wire;

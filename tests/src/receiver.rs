@@ -30,12 +30,17 @@ pub struct Received {
     pub timestamp: String,
     /// `webhook-signature`
     pub signature: String,
+    /// `traceparent`
+    pub traceparent: String,
+    /// All header fields, by their names in lower case.
+    pub headers: Vec<(String, String)>,
     /// The bytes of the body.
     pub body: Bytes,
 }
 
 struct Inbox {
     status: AtomicU16,
+    text: Mutex<&'static str>,
     silent: watch::Sender<bool>,
     received: Mutex<Vec<Received>>,
 }
@@ -47,6 +52,7 @@ impl Receiver {
         let address = listener.local_addr().expect("a bound socket has an address");
         let inbox = Data::new(Inbox {
             status: AtomicU16::new(204),
+            text: Mutex::default(),
             silent: watch::Sender::new(false),
             received: Mutex::default(),
         });
@@ -72,6 +78,11 @@ impl Receiver {
     /// Answers with this status from now on.
     pub fn answer(&self, status: u16) {
         self.inbox.status.store(status, Ordering::SeqCst);
+    }
+
+    /// Answers with this body from now on.
+    pub fn say(&self, text: &'static str) {
+        *self.inbox.text.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     /// Takes what arrives and answers nothing, from now on or no longer.
@@ -101,6 +112,12 @@ impl Received {
         serde_json::from_slice(&self.body).expect("webhooks are JSON")
     }
 
+    /// The value of a header field.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
     /// Whether the signature is that of Standard Webhooks under this secret.
     #[must_use]
     pub fn is_signed_with(&self, secret: &str) -> bool {
@@ -125,6 +142,14 @@ async fn receive(request: HttpRequest, body: Bytes, inbox: Data<Inbox>) -> HttpR
         id: header("webhook-id"),
         timestamp: header("webhook-timestamp"),
         signature: header("webhook-signature"),
+        traceparent: header("traceparent"),
+        headers: request
+            .headers()
+            .iter()
+            .map(|(name, value)| {
+                (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            })
+            .collect(),
         body,
     });
     let mut silent = inbox.silent.subscribe();
@@ -132,5 +157,6 @@ async fn receive(request: HttpRequest, body: Bytes, inbox: Data<Inbox>) -> HttpR
     let _ = silent.wait_for(|silent| !silent).await;
     let status =
         StatusCode::from_u16(inbox.status.load(Ordering::SeqCst)).unwrap_or(StatusCode::OK);
-    HttpResponse::new(status)
+    let text = *inbox.text.lock().unwrap_or_else(PoisonError::into_inner);
+    HttpResponse::build(status).body(text)
 }

@@ -18,7 +18,7 @@ pub enum Actor {
     Stranger,
     /// A member.
     Member,
-    /// A member with the role of an organizer, who organises none of the events at hand.
+    /// A member with the role of an organizer, who organises another event of the community and none of those at hand.
     Organizer,
     /// Who made the events at hand: an organiser of them.
     Host,
@@ -28,14 +28,17 @@ pub enum Actor {
     Owner,
     /// The owner of another community.
     ForeignOwner,
+    /// An administrator of the platform, who is no member.
+    PlatformAdmin,
 }
 
 impl Actor {
     /// Everybody, from the least to the most trusted.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Anonymous,
         Self::Stranger,
         Self::ForeignOwner,
+        Self::PlatformAdmin,
         Self::Member,
         Self::Organizer,
         Self::Host,
@@ -55,6 +58,7 @@ impl Actor {
             Self::Admin => "admin",
             Self::Owner => "owner",
             Self::ForeignOwner => "foreign-owner",
+            Self::PlatformAdmin => "platform-admin",
         }
     }
 }
@@ -67,6 +71,7 @@ pub struct Cast {
     host: Person,
     admin: Person,
     foreign_owner: Person,
+    platform_admin: Person,
     /// The owner of every place.
     pub owner: Person,
     /// A member whom others give roles to.
@@ -74,15 +79,42 @@ pub struct Cast {
 }
 
 impl Cast {
-    /// Registers everybody, and gives the foreign owner a community.
+    /// Registers everybody, gives the foreign owner a community and makes the administrator one.
     pub async fn gather(app: &App) -> Self {
-        let names =
-            ["stranger", "member", "organizer", "host", "admin", "foreign", "owner", "extra"];
+        let names = [
+            "stranger",
+            "member",
+            "organizer",
+            "host",
+            "admin",
+            "foreign",
+            "platform",
+            "owner",
+            "extra",
+        ];
         let people = join_all(names.map(|name| app.person(name))).await;
-        let [stranger, member, organizer, host, admin, foreign_owner, owner, extra] =
+        let [stranger, member, organizer, host, admin, foreign_owner, platform_admin, owner, extra] =
             people.try_into().expect("as many people as names");
         app.community(&foreign_owner).await;
-        Self { stranger, member, organizer, host, admin, foreign_owner, owner, extra }
+        app.sql()
+            .await
+            .execute(
+                "INSERT INTO platform_admins (user_id, reason, at) SELECT id, 'a test', now() FROM users WHERE email = $1",
+                &[&platform_admin.email],
+            )
+            .await
+            .expect("somebody with an account can administer the platform");
+        Self {
+            stranger,
+            member,
+            organizer,
+            host,
+            admin,
+            foreign_owner,
+            platform_admin,
+            owner,
+            extra,
+        }
     }
 
     /// The person in a role; nobody for anonymous calls.
@@ -97,6 +129,7 @@ impl Cast {
             Actor::Admin => Some(&self.admin),
             Actor::Owner => Some(&self.owner),
             Actor::ForeignOwner => Some(&self.foreign_owner),
+            Actor::PlatformAdmin => Some(&self.platform_admin),
         }
     }
 }
@@ -138,6 +171,8 @@ pub struct Place {
     pub webhook: String,
     /// A delivery to it.
     pub delivery: String,
+    /// A replay of what it missed.
+    pub replay: String,
 }
 
 impl Place {
@@ -152,6 +187,7 @@ impl Place {
             "event" => self.event.clone(),
             "webhook" => self.webhook.clone(),
             "delivery" => self.delivery.clone(),
+            "replay" => self.replay.clone(),
             "user" => cast.extra.id.clone(),
             "file" => "start.js".to_owned(),
             "code" => "not_found".to_owned(),
@@ -162,7 +198,7 @@ impl Place {
 }
 
 impl App {
-    /// A public community where everybody but the stranger and the foreign owner has their role.
+    /// A public community where everybody but the stranger, the foreign owner and the administrator has their role.
     pub async fn staffed_community(&self, cast: &Cast) -> String {
         let community = self.community(&cast.owner).await;
         let members = [&cast.member, &cast.organizer, &cast.host, &cast.admin, &cast.extra];
@@ -192,6 +228,7 @@ impl App {
             Venue::Draft => self.draft(&cast.host, &community, None).await,
             _ => self.event(&cast.host, &community, None).await,
         };
+        self.draft(&cast.organizer, &community, None).await;
         let path = format!("/v1/communities/{community}/webhooks/{webhook}/deliveries");
         let delivery = poll_until(PATIENCE, "a delivery succeeds", async || {
             let page = self.get(&path).by(&cast.owner).await.expect(200).json();
@@ -200,7 +237,10 @@ impl App {
             Some(text(&done["id"]))
         })
         .await;
-        Place { community, event, webhook, delivery }
+        let path = format!("/v1/communities/{community}/webhooks/{webhook}/replay");
+        let replay = self.post(path).by(&cast.owner).json(json!({"scope": "missing"}));
+        let replay = text(&replay.await.expect(202).json()["id"]);
+        Place { community, event, webhook, delivery, replay }
     }
 
     /// A place to whose event every member comes, where events can be come to.

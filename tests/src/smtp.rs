@@ -46,8 +46,21 @@ impl MailServer {
 
     /// Where it listens.
     #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same as a URL.
+    #[must_use]
     pub fn url(&self) -> String {
         format!("smtp://{}", self.address)
+    }
+
+    /// How many mails somebody got.
+    #[must_use]
+    pub fn count(&self, to: &str) -> usize {
+        let mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
+        mails.iter().filter(|mail| mail.to == to).count()
     }
 
     /// Waits for a mail to somebody that holds a text.

@@ -11,9 +11,11 @@ use crate::{Result, repository};
 const COMPOSE: &str = "deploy/compose.yaml";
 const DOCKERFILE: &str = "deploy/Dockerfile";
 const SECRETS: &str = "deploy/make-secrets.sh";
+const ALERTS: &str = "deploy/prometheus/alerts.yaml";
+const RUNBOOKS: &str = "docs/runbooks";
 const PREFIX: &str = "CONVENE__";
 
-/// Checks settings, users, hardening and secrets.
+/// Checks settings, users, hardening, secrets, and that each alert has its runbook.
 ///
 /// # Errors
 /// All that is wrong, or what could not be read.
@@ -35,11 +37,34 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     if !runs_as_nobody(&dockerfile) {
         mistakes.push(format!("{DOCKERFILE}: the last USER must be a number above 0"));
     }
+    let pages = repository::files(root, &[RUNBOOKS], "md")?;
+    let pages = pages.iter().filter_map(|page| page.path.rsplit('/').next()?.strip_suffix(".md"));
+    mistakes.extend(runbooks(&read(ALERTS)?, &pages.collect()));
     if mistakes.is_empty() {
         println!("deploy: the files agree with the settings and with each other");
         return Ok(());
     }
     Err(mistakes.join("\n").into())
+}
+
+/// Alerts without a page of their name, and pages without an alert.
+fn runbooks(alerts: &str, pages: &BTreeSet<&str>) -> Vec<String> {
+    let values = |key: &'static str| {
+        alerts.lines().filter_map(move |line| line.trim().strip_prefix(key)).map(str::trim)
+    };
+    let alerts: BTreeSet<&str> = values("- alert:").collect();
+    let linked: BTreeSet<&str> = values("runbook_url:")
+        .map(|url| url.rsplit('/').next().unwrap_or(url).trim_end_matches(".md"))
+        .collect();
+    let missing = alerts
+        .iter()
+        .filter(|alert| !pages.contains(*alert) || !linked.contains(*alert))
+        .map(|alert| format!("{ALERTS}: {alert} has no runbook {RUNBOOKS}/{alert}.md to link to"));
+    let needless = pages
+        .iter()
+        .filter(|page| **page != "README" && !alerts.contains(*page))
+        .map(|page| format!("{RUNBOOKS}/{page}.md: there is no such alert"));
+    missing.chain(needless).collect()
 }
 
 /// The variables in a text that no key of the settings stands behind.
@@ -146,6 +171,14 @@ mod tests {
         assert_eq!(unknown_settings(&settings, text).count(), 0);
         let text = "CONVENE__HTTP__PORT: CONVENE__HTTP: CONVENE__HTTP__BIND__X";
         assert_eq!(unknown_settings(&settings, text).count(), 3);
+    }
+
+    #[test]
+    fn an_alert_and_its_runbook_belong_together() {
+        let alerts = "rules:\n  - alert: A\n    annotations:\n      runbook_url: docs/runbooks/A.md\n  - alert: B\n";
+        assert_eq!(runbooks(alerts, &["A", "B", "C", "README"].into()).len(), 2);
+        assert_eq!(runbooks(alerts, &["A", "README"].into()).len(), 1);
+        assert!(runbooks(&alerts[..alerts.len() - 13], &["A", "README"].into()).is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 )]
 
 mod arch;
+mod breaking;
 mod deploy;
 mod links;
 mod migration;
@@ -29,12 +30,15 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 enum Task {
     /// Hold the crates, modules, tables and migrations against arch.toml.
     Arch,
-    /// Compare docs/openapi.json, docs/asyncapi.json and docs/schema.sql with what the code
-    /// generates.
+    /// Compare docs/openapi.json, docs/asyncapi.json, docs/metrics.md and docs/schema.sql with
+    /// what the code generates.
     Snapshots {
         /// Write what the code generates.
         #[arg(long)]
         update: bool,
+        /// Write it even if clients of the committed OpenAPI document would break.
+        #[arg(long, requires = "update")]
+        allow_breaking: bool,
     },
     /// Check that what the repository's pages link to is there.
     Links,
@@ -70,7 +74,7 @@ fn run(task: Task) -> Result<()> {
     let root = repository::root();
     match task {
         Task::Arch => arch::run(&root),
-        Task::Snapshots { update } => snapshots::run(&root, update),
+        Task::Snapshots { update, allow_breaking } => snapshots::run(&root, update, allow_breaking),
         Task::Links => links::run(&root),
         Task::Deploy => deploy::run(&root),
         Task::Migration { name } => migration::create(&root, &name, Timestamp::now()),

@@ -8,7 +8,9 @@ use std::path::Path;
 use similar::TextDiff;
 
 use crate::postgres::ThrowawayPostgres;
-use crate::{Result, repository};
+use crate::{Result, breaking, repository};
+
+const OPENAPI: &str = "docs/openapi.json";
 
 /// Lines of a difference that are shown; more would bury the message.
 const SHOWN_LINES: usize = 80;
@@ -21,15 +23,33 @@ struct Snapshot {
 
 /// Compares each snapshot with what the code generates, or with `update` writes it.
 ///
+/// What clients of the OpenAPI document would miss is written only with `allow_breaking`.
+///
 /// # Errors
 /// The differences, or what could not be generated.
-pub(crate) fn run(root: &Path, update: bool) -> Result<()> {
+pub(crate) fn run(root: &Path, update: bool, allow_breaking: bool) -> Result<()> {
+    let openapi = Snapshot { path: OPENAPI, generated: convene(root, &["openapi"], &[])? };
+    let broken = broken(root, &openapi)?;
+    if update && !allow_breaking && !broken.is_empty() {
+        return Err(format!(
+            "{}\nIf clients are meant to break, run `cargo xtask snapshots --update --allow-breaking`. If they are not, \
+             keep what they know by a change of the dated versions (crates/http/src/versions).",
+            broken.join("\n"),
+        )
+        .into());
+    }
     let snapshots = [
-        Snapshot { path: "docs/openapi.json", generated: convene(root, &["openapi"], &[])? },
+        openapi,
         Snapshot { path: "docs/asyncapi.json", generated: convene(root, &["asyncapi"], &[])? },
+        Snapshot {
+            path: "docs/admin-openapi.json",
+            generated: convene(root, &["openapi", "--admin"], &[])?,
+        },
+        Snapshot { path: "docs/metrics.md", generated: convene(root, &["metrics"], &[])? },
+        Snapshot { path: "docs/permissions.md", generated: convene(root, &["permissions"], &[])? },
         Snapshot { path: "docs/schema.sql", generated: schema(root)? },
     ];
-    let mut differences = Vec::new();
+    let mut differences = if update { Vec::new() } else { broken };
     for snapshot in &snapshots {
         if update {
             fs::write(root.join(snapshot.path), &snapshot.generated)
@@ -49,6 +69,20 @@ pub(crate) fn run(root: &Path, update: bool) -> Result<()> {
         differences.join("\n"),
     )
     .into())
+}
+
+/// What would break clients of the committed OpenAPI document, a line each.
+fn broken(root: &Path, openapi: &Snapshot) -> Result<Vec<String>> {
+    if !root.join(openapi.path).exists() {
+        return Ok(Vec::new());
+    }
+    let committed = serde_json::from_str(&repository::read(root, openapi.path)?)
+        .map_err(|error| format!("{} is not JSON: {error}", openapi.path))?;
+    let generated = serde_json::from_str(&openapi.generated)?;
+    Ok(breaking::differences(&committed, &generated)
+        .into_iter()
+        .map(|found| format!("breaking: {}#{}: {}", openapi.path, found.pointer, found.what))
+        .collect())
 }
 
 /// What differs, in the form of `diff -u`; `None` when nothing does.

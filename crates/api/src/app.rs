@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use convene_infrastructure::postgres::listen::Relay;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::StartError;
-use crate::server::{Ending, listen, serve_api, serve_operations};
-use crate::wiring::{Convene, Engines, declare};
+use crate::server::{Ending, Size, listen, serve_admin, serve_api, serve_operations};
+use crate::wiring::{Admin, Convene, Engines, declare};
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,11 @@ pub struct Running {
     pub api: Option<SocketAddr>,
     /// Where probes and metrics are served beside the API, if they are.
     pub operations: Option<SocketAddr>,
+    /// Where administrators of the platform are served, if they are.
+    pub admin: Option<SocketAddr>,
     tasks: JoinSet<Result<(), StartError>>,
     engines: Option<Engines>,
+    refusals: Option<JoinHandle<()>>,
     background: CancellationToken,
     shutdown: CancellationToken,
 }
@@ -56,13 +59,19 @@ impl Running {
             _ if config.http.metrics_bind.is_empty() => None,
             _ => config.http.metrics_bind.parse().ok().map(listen).transpose()?,
         };
+        let admin = match config.admin.bind.as_str() {
+            "" => None,
+            bind => bind.parse().ok().map(listen).transpose()?,
+        };
         // Requests go on after the shutdown was announced, and what they need goes on with them.
         let background = CancellationToken::new();
         let mut running = Self {
             api: address(api.as_ref())?,
             operations: address(operations.as_ref())?,
+            admin: address(admin.as_ref())?,
             tasks: JoinSet::new(),
             engines: None,
+            refusals: None,
             background: background.clone(),
             shutdown: shutdown.clone(),
         };
@@ -75,10 +84,24 @@ impl Running {
             let serving = serve_operations(listener, convene.http.clone(), ending.clone());
             running.tasks.spawn(async move { serving.await.map_err(stopped) });
         }
+        if api.is_some() || admin.is_some() {
+            tokio::spawn(convene.keep_fresh(background.clone()));
+            let writing = convene.refusal_writer.run(background.clone().cancelled_owned());
+            running.refusals = Some(tokio::spawn(writing));
+        }
+        if let Some(listener) = admin {
+            let Admin { http, services, watch } = convene.admin;
+            tokio::spawn(async move { background.run_until_cancelled(watch.run()).await });
+            let serving = serve_admin(listener, http, services, ending.clone());
+            running.tasks.spawn(async move { serving.await.map_err(stopped) });
+        }
         if let Some(listener) = api {
-            tokio::spawn(convene.keep_fresh(background));
-            let threads = config.http.workers;
-            let serving = serve_api(listener, convene.http, convene.services, threads, ending);
+            let size = Size {
+                threads: config.http.workers,
+                connections: config.http.max_connections,
+                unread: config.http.write_timeout.0,
+            };
+            let serving = serve_api(listener, convene.http, convene.services, size, ending);
             running.tasks.spawn(async move { serving.await.map_err(stopped) });
         }
         Ok(running)
@@ -102,6 +125,11 @@ impl Running {
             engines.ended().await;
         }
         self.background.cancel();
+        if let Some(refusals) = self.refusals {
+            // What was refused last is written too.
+            outcome =
+                outcome.and(refusals.await.map_err(|panic| stopped(std::io::Error::other(panic))));
+        }
         outcome
     }
 }
@@ -109,7 +137,7 @@ impl Running {
 /// Passes wake-ups between the processes of one database.
 fn relay(convene: &Convene, end: CancellationToken) -> Result<(), StartError> {
     let platform = &convene.platform;
-    let relay = Relay::new(&platform.pool_options(1), platform.wake.clone())
+    let relay = Relay::new(&platform.pool_options("relay", 1), platform.wake.clone())
         .map_err(StartError::Database)?;
     tokio::spawn(async move { end.run_until_cancelled(relay.run()).await });
     Ok(())

@@ -5,8 +5,9 @@ mod operate;
 use clap::{Parser, Subcommand};
 
 pub use operate::{
-    CreateAdmin, EventsCommand, JobState, JobsCommand, OutboxCommand, Replay, UserCommand,
-    WebhooksCommand,
+    AuditCommand, CreateAdmin, CronCommand, DeadWhich, DlqCommand, EventsCommand, JobState,
+    JobsCommand, KeysCommand, Limit, Listen, OutboxCommand, Pace, Redrive, Replay,
+    ReplayDeliveries, UserCommand, WebhooksCommand,
 };
 
 /// Convene: accounts, communities, events, RSVPs and webhooks over HTTP JSON.
@@ -47,18 +48,38 @@ pub enum Command {
     /// Look at the events on their way out.
     #[command(subcommand)]
     Outbox(OutboxCommand),
-    /// Look at jobs, try them again, cancel them.
+    /// Look at jobs and their queues, try them again, cancel, pause and limit them.
     #[command(subcommand)]
     Jobs(JobsCommand),
+    /// Look at the scheduler's duties, pause them, have one done now.
+    #[command(subcommand)]
+    Cron(CronCommand),
+    /// Look at what died, jobs and messages alike, try it again, remove it.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Look at webhooks of all communities, send again, switch on and off.
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
+    /// Check that the audit log is whole, and erase what is personal in it.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Look at the keys, and replace them while everything runs.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Print the OpenAPI document.
-    Openapi,
+    Openapi {
+        /// That of the listener of administrators.
+        #[arg(long)]
+        admin: bool,
+    },
     /// Print the AsyncAPI document.
     Asyncapi,
+    /// Print the list of metrics, in Markdown.
+    Metrics,
     /// List the routes.
     Routes,
+    /// Print who may do what, as Markdown.
+    Permissions,
 }
 
 /// Commands on the database.

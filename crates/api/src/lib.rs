@@ -5,6 +5,8 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
+mod log_lines;
+mod reload;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;

@@ -43,6 +43,23 @@ impl EventPayload for WebhookEndpointDisabled {
     }
 }
 
+/// A webhook that an endpoint's owner had sent to see whether it arrives: no event, so it is in no log and not on the
+/// broker. Its [`WebhookBody`](crate::WebhookBody) has the type [`WebhookTest::TYPE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookTest {
+    /// The community that registered the endpoint.
+    pub community_id: CommunityId,
+    /// The endpoint.
+    pub webhook_id: WebhookId,
+}
+
+impl WebhookTest {
+    /// What stands in the place of an event's type.
+    pub const TYPE: &'static str = "webhook.test";
+    /// The version of the payload.
+    pub const VERSION: u16 = 1;
+}
+
 /// The last attempt of a delivery failed; it is tried again only when somebody asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookDeliveryExhausted {

@@ -92,6 +92,8 @@ typed_ids! {
     WebhookId = "hook";
     /// One recorded event on its way to one webhook endpoint.
     DeliveryId = "hdlv";
+    /// Many deliveries to one webhook endpoint that are sent again.
+    ReplayId = "hrpl";
 }
 
 pub(crate) fn write_suffixed(f: &mut fmt::Formatter<'_>, prefix: &str, uuid: Uuid) -> fmt::Result {

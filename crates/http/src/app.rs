@@ -17,7 +17,7 @@ use crate::state::Http;
 use crate::{Routes, Services, dev_mail, docs, middleware, module_routes, operations, schemas};
 
 /// Something that registers handlers. Boxed, so that the type of an application does not depend on what it borrows.
-type Registration<'a> = Box<dyn FnOnce(&mut Routes<'_>) + 'a>;
+pub(crate) type Registration<'a> = Box<dyn FnOnce(&mut Routes<'_>) + 'a>;
 
 /// The whole API, for `HttpServer::new(move || convene_http::app(&http, &services))` and for tests in the process. The
 /// server around it must be set to [`SERVER_LIMITS`](crate::settings::SERVER_LIMITS).
@@ -112,7 +112,7 @@ pub(crate) fn app_of(
 }
 
 /// Routes inside of the middleware, which reads from the bottom: the last is the outermost.
-fn wrapped(
+pub(crate) fn wrapped(
     http: &Arc<Http>,
     routes: Registration<'_>,
 ) -> App<
@@ -136,10 +136,13 @@ fn wrapped(
         .default_service(web::to(unmatched))
         .wrap(from_fn(middleware::catch_panics))
         .wrap(from_fn(middleware::head_as_get))
+        .wrap(from_fn(middleware::limit_callers))
         .wrap(from_fn(middleware::authenticate))
-        .wrap(from_fn(middleware::pin_version))
+        .wrap(from_fn(middleware::announce_deprecation))
         .wrap(from_fn(middleware::well_formed))
+        .wrap(from_fn(middleware::limit_clients))
         .wrap(from_fn(middleware::shed))
+        .wrap(from_fn(middleware::pin_version))
         .wrap(from_fn(middleware::cache_control))
         .wrap(from_fn(middleware::problems))
         .wrap(from_fn(middleware::spare_small))

@@ -9,6 +9,9 @@ use ipnet::IpNet;
 /// whoever wrote the next entry is trusted: everything left of that may be made up.
 pub(crate) fn client_ip(head: &RequestHead, trusted: &[IpNet]) -> Option<IpAddr> {
     let mut address = unmapped(head.peer_addr?.ip());
+    if !is_trusted(address, trusted) {
+        return Some(address);
+    }
     let hops = head
         .headers
         .get_all("x-forwarded-for")
@@ -17,13 +20,17 @@ pub(crate) fn client_ip(head: &RequestHead, trusted: &[IpNet]) -> Option<IpAddr>
         .map(str::trim)
         .collect::<Vec<_>>();
     for hop in hops.into_iter().rev() {
-        if !trusted.iter().any(|network| network.contains(&address)) {
+        if !is_trusted(address, trusted) {
             break;
         }
         let Ok(next) = hop.parse() else { break };
         address = unmapped(next);
     }
     Some(address)
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(&address))
 }
 
 /// `::ffff:a.b.c.d` is what a dual-stack socket makes of `a.b.c.d`.

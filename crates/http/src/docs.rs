@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use actix_web::http::header;
 use actix_web::web::{self, Data, Path};
-use actix_web::{HttpResponse, get};
+use actix_web::{HttpRequest, HttpResponse, get};
 use convene_application::kernel::error::Failure;
 
 use crate::Routes;
+use crate::extract::IfNoneMatchHeader;
 use crate::openapi::Document;
 use crate::problem::{self, Problem};
 use crate::reply;
@@ -56,21 +57,25 @@ pub(crate) fn routes(routes: &mut Routes<'_>) {
 }
 
 /// This document.
+///
+/// It describes what this server serves, in the version that runs.
 #[utoipa::path(
     tag = "documentation",
     operation_id = "get_openapi",
     security(()),
-    responses((status = 200, description = "The OpenAPI 3.1 document.", body = serde_json::Value)),
+    params(IfNoneMatchHeader),
+    responses((status = 200, description = "The OpenAPI 3.1 document.", body = serde_json::Value), (status = 304, description = "Unchanged.")),
 )]
 #[get("/openapi.json")]
-async fn openapi_json(document: Data<Document>) -> HttpResponse {
-    let mut response =
-        HttpResponse::Ok().content_type("application/json").body(document.json.clone());
+async fn openapi_json(request: HttpRequest, document: Data<Document>) -> HttpResponse {
+    let mut response = reply::Rendered::of_bytes(document.json.clone()).reply(&request);
     reply::set_header(&mut response, header::CACHE_CONTROL, "no-cache");
     response
 }
 
 /// This document, to read and to try.
+///
+/// Everything that the page needs is served here; it loads nothing from elsewhere.
 #[utoipa::path(
     tag = "documentation",
     operation_id = "get_docs",
@@ -83,12 +88,18 @@ async fn swagger_ui() -> HttpResponse {
 }
 
 /// A file that the documentation page needs.
+///
+/// A script, a style sheet or an image; other names are not found.
 #[utoipa::path(
     tag = "documentation",
     operation_id = "get_docs_asset",
     security(()),
-    params(("file" = String, Path, description = "The name of the file.")),
-    responses((status = 200, description = "The file.", body = String, content_type = "application/octet-stream")),
+    params(("file" = String, Path, description = "The name of the file.", example = "swagger-ui.css")),
+    responses((
+        status = 200,
+        description = "The file.",
+        content((String = "text/css"), (String = "text/javascript"), (String = "image/png")),
+    )),
 )]
 #[get("/docs/assets/{file}")]
 async fn asset(file: Path<String>) -> Result<HttpResponse, Problem> {
@@ -109,6 +120,8 @@ async fn asset(file: Path<String>) -> Result<HttpResponse, Problem> {
 }
 
 /// All problem codes.
+///
+/// One line each, with the status that it comes with and a link to its page.
 #[utoipa::path(
     tag = "documentation",
     operation_id = "list_problems",
@@ -121,6 +134,8 @@ async fn problems() -> HttpResponse {
 }
 
 /// What one problem code means and what to do about it.
+///
+/// This is where the `type` of a failure leads.
 #[utoipa::path(
     tag = "documentation",
     operation_id = "get_problem",

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use convene_domain::ids::{CommunityId, DeliveryId, EventId, RsvpId, TypedId, UserId, WebhookId};
+use convene_domain::ids::{
+    CommunityId, DeliveryId, EventId, ReplayId, RsvpId, TypedId, UserId, WebhookId,
+};
 use serde::{Serialize, Serializer};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -34,7 +36,10 @@ impl<T: TypedId> Serialize for Id<T> {
 
 impl<T: TypedId> PartialSchema for Id<T> {
     fn schema() -> RefOr<Schema> {
-        id_schema::<T>().into()
+        let mut schema = id_schema::<T>();
+        let form = "and 26 characters of base32, which hold a UUIDv7";
+        schema.description = Some(format!("An id of this kind: `{}_` {form}.", T::PREFIX));
+        schema.into()
     }
 }
 
@@ -57,6 +62,8 @@ pub type Rsvp = Id<RsvpId>;
 pub type Webhook = Id<WebhookId>;
 /// A delivery's id.
 pub type Delivery = Id<DeliveryId>;
+/// A replay's id.
+pub type Replay = Id<ReplayId>;
 
 /// A string that is an id of this kind.
 pub(crate) fn id_schema<T: TypedId>() -> utoipa::openapi::Object {

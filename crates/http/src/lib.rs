@@ -19,6 +19,8 @@
 //! A handler's name is a unit struct to its module (the route macro makes it one), so no handler takes an argument that is
 //! named like another handler.
 //!
+//! What a route asks of the policy is a line in [`permissions`], beside its registration.
+//!
 //! Names in `params(…)` are the extractors themselves. Problem replies that follow from the shape of a route (401, 404,
 //! 412, 415, 422 …) are documented by [`openapi()`]; a handler documents what is its own. Public routes say `security(())`,
 //! those that answer more to people who are logged in `security((), ("bearer" = []))`.
@@ -32,6 +34,8 @@
 //! | `Idempotency-Key` | [`extract::IdempotencyKey`], on every change outside `/v1/auth` |
 //! | `If-Match` | [`extract::IfMatchHeader`] |
 //! | a list | [`extract::List`], filters as a struct or [`extract::NoFilter`] |
+//! | the query of another read | [`extract::Query`] |
+//! | `?expand=` | [`extract::Expand`], as the query or the filter; what comes with it is read in `expand` |
 //! | a field of a merge patch | [`json::Patch`] if `null` clears it, `Option` with [`json::present`] if not |
 //! | an id, a rule of the domain in a DTO | [`id::Event`] and its siblings, [`rules::text`] |
 //! | a reply | [`reply`]: `resource`, `json`, `answer` with `ok`, `created`, `accepted`, `no_content` |
@@ -120,7 +124,7 @@
 //!     /// What it says; null clears it.
 //!     #[serde(default)]
 //!     #[garde(inner(custom(rules::text(Description::check))))]
-//!     #[schema(value_type = Option<String>, max_length = 10_000)]
+//!     #[schema(value_type = Option<String>, max_length = 10_000, example = "Two of them")]
 //!     text: Patch<String>,
 //! }
 //!
@@ -245,11 +249,13 @@ pub mod etag;
 pub mod extract;
 pub mod id;
 pub mod json;
+pub mod permissions;
 pub mod ports;
 pub mod problem;
 pub mod reply;
 pub mod rules;
 pub mod settings;
+pub mod versions;
 
 pub mod auth;
 pub mod community;
@@ -258,11 +264,17 @@ pub mod rsvp;
 pub mod user;
 pub mod webhook;
 
+pub mod admin;
+#[doc(hidden)]
+pub mod cost;
+
 mod app;
+mod class;
 mod client_ip;
 mod cursor;
 mod dev_mail;
 mod docs;
+mod expand;
 mod middleware;
 mod openapi;
 mod operations;
@@ -275,6 +287,8 @@ use std::sync::Arc;
 use actix_web::web::Data;
 
 pub use app::{app, openapi, operations_app, routes};
+pub use class::add_cost;
+pub use middleware::Connected;
 pub use openapi::RouteInfo;
 pub use problem::Problem;
 pub use state::Http;
@@ -284,17 +298,21 @@ pub type Routes<'a> = utoipa_actix_web::service_config::ServiceConfig<'a>;
 
 /// Wires the modules: their services, their data and their routes.
 macro_rules! modules {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    ($(#[doc = $doc:literal] $name:ident),+ $(,)?) => {
+        /// The modules' names, which are the tags of their operations, and what they are about.
+        const MODULES: &[(&str, &str)] = &[$((stringify!($name), $doc)),+];
+
         /// The services behind the API, one per module.
         #[derive(Clone)]
         pub struct Services {$(
-            $(#[$doc])*
+            #[doc = $doc]
             pub $name: Arc<$name::Service>,
         )+}
 
         impl Services {
             fn put_into(&self, routes: &mut Routes<'_>) {
                 $(routes.app_data(Data::from(Arc::clone(&self.$name)));)+
+                routes.app_data(Data::new(expand::Expander::over(self)));
             }
         }
 

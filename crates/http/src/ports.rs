@@ -5,9 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use convene_application::auth::authenticate::{Authenticate, PublicKeys};
 use convene_application::kernel::clock::Clock;
+use convene_application::kernel::limits::RequestLimiter;
+use convene_application::kernel::queueing::Queue;
 use convene_application::kernel::random::Random;
+use convene_application::kernel::refusals::RefusalLog;
 use convene_application::kernel::secrets::Digester;
 use convene_application::kernel::store::Source;
+pub use convene_application::kernel::trace::Tracer;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,12 +23,18 @@ pub struct Ports {
     pub authenticate: Arc<dyn Authenticate>,
     /// Tells the keys that access tokens are signed with.
     pub public_keys: Arc<dyn PublicKeys>,
+    /// Takes what was refused, to be audited.
+    pub refusals: Arc<dyn RefusalLog>,
     /// Signs page cursors.
     pub digester: Arc<dyn Digester>,
     /// Tells the time of request ids.
     pub clock: Arc<dyn Clock>,
     /// Makes request ids and span ids.
     pub random: Arc<dyn Random>,
+    /// Counts requests; none switches limits on requests off.
+    pub limiter: Option<Arc<dyn RequestLimiter>>,
+    /// What use cases wait for, besides their turn on the main runtime.
+    pub queues: Vec<Arc<Queue>>,
     /// Says whether the process can serve.
     pub readiness: Arc<dyn Readiness>,
     /// Renders the metrics in Prometheus' text format.
@@ -62,13 +72,6 @@ pub enum CheckState {
     Degraded,
     /// It is down and the process cannot serve without it.
     Down,
-}
-
-/// Ties spans to distributed traces (OpenTelemetry, for example).
-pub trait Tracer: Send + Sync {
-    /// Makes the span a child of the given W3C `traceparent`, if there is one, and returns the `traceparent` that
-    /// continues from the span.
-    fn join(&self, span: &tracing::Span, parent: Option<&str>) -> Option<String>;
 }
 
 /// The mailbox of the development profile: what was sent, instead of sending it.

@@ -16,24 +16,53 @@ use crate::extract::tag_list;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// The cursor that documentation shows.
+pub(crate) const CURSOR_EXAMPLE: &str = "AZqzxH1eemCPK2wdng9KNwJ4c2VjcmV0";
+
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PageOf<T> {
     /// The items, in the order of the list.
     pub data: Vec<T>,
     /// Whether there is more in the direction of travel.
+    #[schema(example = true)]
     pub has_more: bool,
     /// The cursor for `after`; null on the last page.
-    #[schema(required)]
+    #[schema(required, example = json!(CURSOR_EXAMPLE))]
     pub next_cursor: Option<String>,
     /// The cursor for `before`; null on the first page.
-    #[schema(required)]
+    #[schema(required, example = json!(null))]
     pub prev_cursor: Option<String>,
 }
 
 /// The bytes of a body: the identity that an `ETag` is taken over.
 pub fn bytes<T: Serialize>(dto: &T) -> Bytes {
-    serde_json::to_vec(dto).expect("DTOs have string keys and finite numbers").into()
+    let json = serde_json::to_vec(dto).expect("DTOs have string keys and finite numbers");
+    inert(json).into()
+}
+
+/// JSON without the characters that mean something to HTML and scripts, written as escapes instead: whoever puts a reply
+/// into a page, or a browser that takes it for one, runs nothing of what people wrote. In JSON they occur within strings
+/// alone.
+pub(crate) fn inert(json: Vec<u8>) -> Vec<u8> {
+    let escape = |at: usize| match &json[at..] {
+        [b'<', ..] => Some(("\\u003c", 1)),
+        [b'>', ..] => Some(("\\u003e", 1)),
+        [b'&', ..] => Some(("\\u0026", 1)),
+        // The line and paragraph separators, which end a line of a script.
+        [0xe2, 0x80, 0xa8, ..] => Some(("\\u2028", 3)),
+        [0xe2, 0x80, 0xa9, ..] => Some(("\\u2029", 3)),
+        _ => None,
+    };
+    let Some(first) = (0..json.len()).find(|at| escape(*at).is_some()) else { return json };
+    let mut escaped = json[..first].to_vec();
+    let mut at = first;
+    while at < json.len() {
+        let (text, length) = escape(at).map_or((&json[at..=at], 1), |(e, n)| (e.as_bytes(), n));
+        escaped.extend_from_slice(text);
+        at += length;
+    }
+    escaped
 }
 
 /// 200 with a body that has no tag, because it depends on who asks or holds counters.
@@ -44,18 +73,45 @@ pub fn json<T: Serialize>(dto: &T) -> HttpResponse {
 /// A single resource: 200 with its `ETag`, or 304 if the client has it already. To be called when it is decided that the
 /// client may see it.
 pub fn resource<T: Serialize>(request: &HttpRequest, dto: &T) -> HttpResponse {
-    let body = bytes(dto);
-    let tag = etag::of_bytes(&body);
-    match known_tag(request, &tag) {
-        Some(known) => {
-            let mut response = HttpResponse::new(StatusCode::NOT_MODIFIED);
-            set_header(&mut response, header::ETAG, &known);
-            response
-        }
-        None => {
-            let mut response = with_body(StatusCode::OK, body);
-            set_header(&mut response, header::ETAG, &quoted(&tag));
-            response
+    Rendered::of(dto).reply(request)
+}
+
+/// The bytes of a resource and its tag, made once for all who read it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    body: Bytes,
+    /// With its quotes.
+    tag: HeaderValue,
+}
+
+impl Rendered {
+    /// Renders a resource.
+    pub fn of<T: Serialize>(dto: &T) -> Self {
+        Self::of_bytes(bytes(dto))
+    }
+
+    /// What is rendered already.
+    #[must_use]
+    pub fn of_bytes(body: Bytes) -> Self {
+        let tag = HeaderValue::from_str(&quoted(&etag::of_bytes(&body)));
+        Self { body, tag: tag.expect("a tag is hexadecimal") }
+    }
+
+    /// As [`resource`].
+    #[must_use]
+    pub fn reply(self, request: &HttpRequest) -> HttpResponse {
+        let tag = self.tag.to_str().unwrap_or_default().trim_matches('"');
+        match known_tag(request, tag) {
+            Some(known) => {
+                let mut response = HttpResponse::new(StatusCode::NOT_MODIFIED);
+                set_header(&mut response, header::ETAG, &known);
+                response
+            }
+            None => {
+                let mut response = with_body(StatusCode::OK, self.body);
+                response.headers_mut().insert(header::ETAG, self.tag);
+                response
+            }
         }
     }
 }
@@ -146,5 +202,22 @@ pub(crate) fn set_header<B>(response: &mut HttpResponse<B>, name: HeaderName, va
             response.headers_mut().insert(name, value);
         }
         Err(error) => tracing::error!(%name, %error, "a header was left out"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_body_means_nothing_to_a_browser() {
+        let text = json!({"a<b>": ["</script>&amp;", "\u{2028}\u{2029}\u{2027}é"], "c": "plain"});
+        let bytes = bytes(&text);
+        let written = std::str::from_utf8(&bytes).unwrap();
+        assert!(!written.contains(['<', '>', '&', '\u{2028}', '\u{2029}']), "{written}");
+        assert!(written.contains("\u{2027}é") && written.contains("\\u003c/script\\u003e"));
+        assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), text);
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use actix_web::http::header;
 use actix_web::web::{Data, Path};
-use actix_web::{HttpResponse, get};
+use actix_web::{HttpRequest, HttpResponse, get};
 use bytes::Bytes;
 use convene_application::kernel::error::Failure;
 use convene_contracts::{SchemaBase, asyncapi, schema};
 
+use crate::extract::IfNoneMatchHeader;
 use crate::problem::Problem;
 use crate::state::Http;
 use crate::{Routes, reply};
@@ -37,16 +38,19 @@ pub(crate) fn routes(routes: &mut Routes<'_>) {
 }
 
 /// The events that are published, as an AsyncAPI document.
+///
+/// For consumers of the broker and receivers of webhooks.
 #[utoipa::path(
     tag = "documentation",
     operation_id = "get_asyncapi",
     security(()),
-    responses((status = 200, description = "The AsyncAPI 3.0 document.", body = serde_json::Value)),
+    params(IfNoneMatchHeader),
+    responses((status = 200, description = "The AsyncAPI 3.0 document.", body = serde_json::Value), (status = 304, description = "Unchanged.")),
 )]
 #[get("/asyncapi.json")]
-async fn asyncapi_json(http: Data<Http>) -> HttpResponse {
-    let document = http.event_documents().asyncapi.clone();
-    let mut response = HttpResponse::Ok().content_type("application/json").body(document);
+async fn asyncapi_json(request: HttpRequest, http: Data<Http>) -> HttpResponse {
+    let mut response =
+        reply::Rendered::of_bytes(http.event_documents().asyncapi.clone()).reply(&request);
     reply::set_header(&mut response, header::CACHE_CONTROL, "no-cache");
     response
 }
@@ -59,14 +63,18 @@ async fn asyncapi_json(http: Data<Http>) -> HttpResponse {
     tag = "documentation",
     operation_id = "get_schema",
     security(()),
-    params(("document" = String, Path, description = "`{type}.v{version}`.", example = "rsvp.confirmed.v1")),
-    responses((status = 200, description = "The schema.", body = serde_json::Value, content_type = "application/schema+json")),
+    params(("document" = String, Path, description = "`{type}.v{version}`.", example = "rsvp.confirmed.v1"), IfNoneMatchHeader),
+    responses((status = 200, description = "The schema.", body = serde_json::Value, content_type = "application/schema+json"), (status = 304, description = "Unchanged.")),
 )]
 #[get("/schemas/{document}.json")]
-async fn schema_json(document: Path<String>, http: Data<Http>) -> Result<HttpResponse, Problem> {
+async fn schema_json(
+    request: HttpRequest,
+    document: Path<String>,
+    http: Data<Http>,
+) -> Result<HttpResponse, Problem> {
     let schema = http.event_documents().schemas.get(&*document).ok_or_else(Failure::not_found)?;
-    let mut response =
-        HttpResponse::Ok().content_type("application/schema+json").body(schema.clone());
+    let mut response = reply::Rendered::of_bytes(schema.clone()).reply(&request);
+    reply::set_header(&mut response, header::CONTENT_TYPE, "application/schema+json");
     reply::set_header(&mut response, header::CACHE_CONTROL, "public, max-age=3600");
     Ok(response)
 }

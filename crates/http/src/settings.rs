@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use convene_application::kernel::limits::Quota;
 use convene_contracts::SchemaBase;
 pub use ipnet::IpNet;
+
+use crate::versions::Versions;
 
 /// The settings of the API.
 #[derive(Clone, Debug)]
@@ -13,16 +16,24 @@ pub struct Settings {
     pub public_url: String,
     /// The origins whose pages may call the API from a browser, each `scheme://host[:port]`; `*` alone allows all.
     pub cors_origins: Vec<String>,
+    /// The names under which the API is asked; requests that name another are refused. Empty: any.
+    pub allowed_hosts: Vec<String>,
     /// The networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether `/metrics` is served beside the API; off where it has a listener of its own.
     pub serve_metrics: bool,
     /// The most requests in flight; more are answered with 503 `overloaded`.
     pub max_in_flight: usize,
+    /// How long the shortest wait in a queue may be before load is shed; none leaves it at the most requests in flight.
+    pub queue_target: Option<Duration>,
+    /// How many requests of whom are answered, where there is a limiter.
+    pub limits: RequestLimits,
     /// What bodies are allowed to be.
     pub body: BodyLimits,
     /// Where the schemas of events are published.
     pub schemas: SchemaBase,
+    /// The dated versions, and which of them a client gets that pins none.
+    pub versions: Versions,
 }
 
 /// What a request's body is allowed to be, in size and in time.
@@ -36,6 +47,35 @@ pub struct BodyLimits {
     pub grace: Duration,
     /// The least bytes per second, on average, after the grace.
     pub min_rate: u32,
+}
+
+/// How many requests of whom are answered; more are answered with 429 `rate_limited`. A request may cost several units of
+/// a quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Of one client, which is an IPv4 address or an IPv6 subscriber.
+    pub client: Quota,
+    /// Of one person.
+    pub user: Quota,
+    /// That name one community.
+    pub community: Quota,
+    /// Of one client in flight.
+    pub client_at_once: u32,
+    /// Of one person in flight.
+    pub user_at_once: u32,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        let minute = Duration::from_mins(1);
+        Self {
+            client: Quota::new(6_000, minute, 60_000),
+            user: Quota::new(1_200, minute, 6_000),
+            community: Quota::new(3_000, minute, 30_000),
+            client_at_once: 1_024,
+            user_at_once: 256,
+        }
+    }
 }
 
 impl Default for BodyLimits {
@@ -54,11 +94,15 @@ impl Default for Settings {
         Self {
             public_url: "http://127.0.0.1:8080".to_owned(),
             cors_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             serve_metrics: true,
             max_in_flight: 2_048,
+            queue_target: None,
+            limits: RequestLimits::default(),
             body: BodyLimits::default(),
             schemas: SchemaBase::default(),
+            versions: Versions::default(),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! What all handlers share: settings, ports, the main runtime, and whether the process is going down.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use convene_application::kernel::error::Failure;
+use convene_application::kernel::queueing::{Queue, Waiting};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::middleware::{Connected, Gate, Limits};
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::schemas::EventDocuments;
@@ -21,7 +23,10 @@ pub struct Http {
     runtime: Handle,
     tasks: TaskTracker,
     draining: AtomicBool,
-    in_flight: AtomicUsize,
+    /// Use cases that wait for their turn on the main runtime.
+    turns: Arc<Queue>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) limits: Option<Limits>,
     event_documents: OnceLock<EventDocuments>,
 }
 
@@ -36,13 +41,19 @@ impl Http {
     /// connections: use cases run there, not in actix's single-threaded workers.
     #[must_use]
     pub fn new(settings: Settings, ports: Ports, runtime: Handle) -> Arc<Self> {
+        let turns = Arc::<Queue>::default();
+        let queues = ports.queues.iter().chain([&turns]).cloned().collect();
+        let gate = Gate::new(settings.max_in_flight, settings.queue_target, queues);
+        let limiter = ports.limiter.clone();
         Arc::new(Self {
-            settings,
-            ports,
             runtime,
             tasks: TaskTracker::new(),
             draining: AtomicBool::new(false),
-            in_flight: AtomicUsize::new(0),
+            turns,
+            gate: Arc::new(gate),
+            limits: limiter.map(|limiter| Limits::new(limiter, settings.limits)),
+            settings,
+            ports,
             event_documents: OnceLock::new(),
         })
     }
@@ -57,6 +68,11 @@ impl Http {
         T: Send + 'static,
         W: Future<Output = Result<T, Failure>> + Send + 'static,
     {
+        let turn = Waiting::begin(Arc::clone(&self.turns));
+        let work = async move {
+            drop(turn);
+            work.await
+        };
         let task = self.tasks.spawn_on(work.in_current_span(), &self.runtime);
         match task.await {
             Ok(outcome) => outcome.map_err(Problem::from),
@@ -88,19 +104,9 @@ impl Http {
         self.event_documents.get_or_init(|| EventDocuments::of(&self.settings.schemas))
     }
 
-    /// Takes a place among the requests in flight, unless all are taken.
-    pub(crate) fn admit(self: &Arc<Self>) -> Option<InFlight> {
-        let place = InFlight(Arc::clone(self));
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        (before < self.settings.max_in_flight).then_some(place)
-    }
-}
-
-/// A place among the requests in flight, given back when dropped.
-pub(crate) struct InFlight(Arc<Http>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    /// Counts a connection until what is returned is dropped, which the server does with the connection.
+    #[must_use]
+    pub fn connected(&self) -> Connected {
+        self.gate.connected()
     }
 }

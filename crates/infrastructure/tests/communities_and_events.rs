@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use convene_application::community::CommunityService;
 use convene_application::community::ports::CommunityTx;
+use convene_application::community::{CommunityService, Standings};
 use convene_application::event::EventService;
 use convene_application::event::ports::EventTx;
+use convene_application::kernel::cache::Caches;
 use convene_application::kernel::context::{Actor, Principal, RequestContext};
 use convene_application::kernel::error::Code;
 use convene_application::kernel::idempotency::Reply;
@@ -122,8 +123,11 @@ fn caller(user: UserId) -> (RequestContext, Principal) {
 fn services(store: &PgStore) -> (CommunityService, EventService) {
     let env = env(Arc::new(FixedClock::default()));
     let port = Arc::new(store.clone());
-    let communities = CommunityService::new(env.clone(), port.clone(), port.clone());
-    (communities, EventService::new(env, port.clone(), port.clone(), port))
+    let caches = Caches::none(Arc::clone(&env.random));
+    let standings = Standings::new(port.clone(), &caches);
+    let communities =
+        CommunityService::new(env.clone(), port.clone(), port.clone(), standings.clone());
+    (communities, EventService::new(env, port.clone(), port, standings, &caches))
 }
 
 async fn community(service: &CommunityService, owner: UserId, slug: &str) -> Community {

@@ -242,12 +242,14 @@ mod tests {
             id: 1,
             kind: RetryConsumption::KIND.to_owned(),
             queue: RetryConsumption::QUEUE.to_owned(),
+            group: None,
             payload,
             attempt: 2,
             max_attempts: 20,
             epoch: 2,
             traceparent: None,
             correlation_id: None,
+            control: convene_application::kernel::jobs::RunControl::default(),
         }
     }
 

@@ -32,6 +32,6 @@ mod rabbit;
 
 pub use bus::BusSink;
 pub use rabbit::{
-    BrokerError, BrokerReport, BusStatus, RabbitConsumers, RabbitOptions, RabbitSink, Topology,
-    declare_topology, inspect_broker,
+    BrokerError, BrokerReport, BusStatus, RabbitConsumers, RabbitOptions, RabbitParking,
+    RabbitSink, Topology, declare_topology, inspect_broker,
 };

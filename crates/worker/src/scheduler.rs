@@ -55,7 +55,7 @@ impl Scheduler {
         let now = self.clock.now();
         self.duties
             .iter()
-            .map(|duty| duty.until_next(now))
+            .filter_map(|duty| duty.until_next(now))
             .min()
             .unwrap_or(LONGEST_SLEEP)
             .min(LONGEST_SLEEP)

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use convene_application::kernel::backoff::Backoff;
 use convene_application::kernel::events::{EventLog, Lead, LoggedEvent, Sink, SinkError};
+use convene_application::kernel::failpoint::{self, Failpoint};
 use convene_application::kernel::store::StoreError;
+use convene_application::kernel::trace;
 use convene_application::kernel::wake::{Listener, Wake};
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -91,7 +93,11 @@ impl SinkEngine {
         while !shutdown.is_cancelled() {
             let pause = match self.log.lead(self.sink.name(), self.holder, self.options.lease).await
             {
-                Ok(None) => self.options.standby,
+                Ok(None) => {
+                    // What this process cannot reach is no trouble as long as another one does the work.
+                    self.sink.close().await;
+                    self.options.standby
+                }
                 Ok(Some(lead)) => match self.lead(lead, &mut bell, &mut backoff, shutdown).await {
                     Ended::Shutdown => {
                         self.resign(lead).await;
@@ -114,6 +120,7 @@ impl SinkEngine {
                     backoff.pause()
                 }
             };
+            self.measure().await;
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = sleep(pause) => {}
@@ -157,10 +164,13 @@ impl SinkEngine {
                 if let Err(ended) = self.advance(lead, position).await {
                     return ended;
                 }
+                if !events.is_empty() {
+                    failpoint::reach(Failpoint::Mark);
+                }
             }
             if measured.is_none_or(|then| then.elapsed() >= self.options.renew) {
                 measured = Some(Instant::now());
-                self.measure(position).await;
+                self.measure().await;
             }
         }
         Ended::Shutdown
@@ -178,6 +188,15 @@ impl SinkEngine {
         let started = Instant::now();
         let mut renewals = interval(self.options.renew);
         renewals.reset();
+        let _spans = trace::of_each(events, |event| {
+            tracing::info_span!(
+                "bus.publish",
+                sink,
+                event = %event.id,
+                event_type = event.event_type,
+                position = event.position,
+            )
+        });
         let mut publishing = self.sink.publish(events);
         let mut landed_late = pin!(async {
             shutdown.cancelled().await;
@@ -218,12 +237,14 @@ impl SinkEngine {
         }
     }
 
-    async fn measure(&self, position: i64) {
+    /// Every process tells how far the sink is behind, whoever leads it: also when nobody does.
+    async fn measure(&self) {
         // A failure shows in the next read.
-        if let Ok(head) = self.log.head().await {
+        if let Ok(Some(lag)) = self.log.lag(self.sink.name()).await {
+            let labels = [("sink", self.sink.name())];
             #[expect(clippy::cast_precision_loss, reason = "a gauge for people")]
-            metrics::gauge!("convene_sink_lag_events", "sink" => self.sink.name())
-                .set((head - position) as f64);
+            metrics::gauge!("convene_sink_lag_events", &labels).set(lag.events as f64);
+            metrics::gauge!("convene_sink_lag_seconds", &labels).set(lag.age.as_secs_f64());
         }
     }
 

@@ -122,11 +122,16 @@ async fn story(language: &str, command: impl Fn() -> Command) {
     assert_eq!(consumer.line().await, outcome("dead", &ahead, 2));
     assert_eq!(scene.take_dead().await, ahead.to_string().as_bytes());
 
-    // A lost connection: it comes back by itself.
+    // A lost connection: it comes back by itself. What it had parked may come again, if its answer was on the way.
     scene.cut_connections();
     let after_the_cut = event(8, 3, 1);
     scene.publish(&after_the_cut).await;
-    assert_eq!(consumer.line().await, outcome("applied", &after_the_cut, 0));
+    let mut line = consumer.line().await;
+    if line == outcome("dead", &ahead, 2) {
+        assert_eq!(scene.take_dead().await, ahead.to_string().as_bytes());
+        line = consumer.line().await;
+    }
+    assert_eq!(line, outcome("applied", &after_the_cut, 0));
 
     // It ends when told to, with nothing in hand, and knows afterwards what it has done.
     consumer.terminate().await;

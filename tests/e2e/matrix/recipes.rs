@@ -67,7 +67,7 @@ const NEW_EVENT: &str = r#"{"title": "Another", "starts_at_local": "2035-06-01T1
     "time_zone": "Europe/Berlin"}"#;
 
 /// Every operation with the way to call it.
-pub(super) const RECIPES: [(&str, Recipe); 52] = [
+pub(super) const RECIPES: [(&str, Recipe); 59] = [
     ("get_jwks", plain()),
     ("get_asyncapi", plain()),
     ("get_docs", plain()),
@@ -107,6 +107,7 @@ pub(super) const RECIPES: [(&str, Recipe); 52] = [
     ("get_my_membership", plain()),
     ("set_member_role", json(r#"{"role": "organizer"}"#)),
     ("list_event_log", plain()),
+    ("list_audit_log", plain()),
     ("list_events", plain()),
     ("create_event", json(NEW_EVENT)),
     ("get_event", plain()),
@@ -123,8 +124,14 @@ pub(super) const RECIPES: [(&str, Recipe); 52] = [
     ("get_webhook", plain()),
     ("update_webhook", json(r#"{"description": "Changed."}"#).if_match()),
     ("delete_webhook", plain().if_match().on(Fresh::Webhook)),
+    ("rotate_webhook_secret", json("{}")),
     ("list_deliveries", plain()),
     ("resend_delivery", plain()),
+    ("test_webhook", plain()),
+    ("replay_webhook", json(r#"{"scope": "missing"}"#)),
+    ("get_replay", plain()),
+    ("cancel_replay", plain()),
+    ("get_webhook_stats", plain()),
 ];
 
 impl Recipe {

@@ -107,7 +107,13 @@ pub(super) async fn build() -> (Postgres, Arc<TestDatabase>) {
              INSERT INTO idempotency_keys (scope, fingerprint, status, body)
              SELECT sha256(n::text::bytea), sha256(n::text::bytea), 200, '' FROM generate_series(1, 3000) AS n;
              INSERT INTO audit_chains (chain_id, number, hash)
-             SELECT gen_random_uuid(), 1, '' FROM generate_series(1, 3000);"
+             SELECT gen_random_uuid(), 1, '' FROM generate_series(1, 3000);
+             INSERT INTO audit_chains (chain_id, number, hash) VALUES ('{community}', 30000, '');
+             INSERT INTO audit_log (chain_id, number, at, actor, action, object, changed, request_id, personal_digest, hash)
+             SELECT '{community}', n, now(), CASE WHEN n % 500 = 0 THEN 'system' ELSE 'user_' || n % 50 END,
+                    CASE WHEN n % 500 = 0 THEN 'event.update' ELSE 'rsvp.attend' END, 'rsvp_' || n, '{{}}', '', '', ''
+             FROM generate_series(1, 30000) AS n;
+             INSERT INTO audit_personal (chain_id, number, salt) SELECT chain_id, number, '' FROM audit_log;"
         ))
         .await
         .expect("the rows fit the schema");

@@ -23,22 +23,37 @@ async fn lists(app: &App, cast: &Cast) {
     let (admin, member) = (Some(admin), Some(member));
     let mut walked = BTreeSet::new();
     for (template, callers, filters) in [
-        ("/v1/communities", &[None, admin][..], &[""][..]),
-        ("/v1/users/me/communities", &[admin], &[""]),
+        ("/v1/communities", &[None, admin][..], &["", "expand=membership"][..]),
+        ("/v1/users/me/communities", &[admin], &["", "expand=membership"]),
         ("/v1/communities/{community}/members", &[member], &[""]),
-        ("/v1/communities/{community}/events", &[None, member, admin], &[""]),
+        (
+            "/v1/communities/{community}/events",
+            &[None, member, admin],
+            &["", "expand=availability,rsvp,community.membership"],
+        ),
         (
             "/v1/events/{event}/rsvps",
             &[admin],
             &["", "status=confirmed", "status=waitlisted", "status=cancelled"],
         ),
-        ("/v1/users/me/rsvps", &[admin], &[""]),
+        ("/v1/users/me/rsvps", &[admin], &["", "expand=event.availability,event.community"]),
         ("/v1/communities/{community}/webhooks", &[admin], &[""]),
         ("/v1/communities/{community}/webhooks/{webhook}/deliveries", &[admin], &[""]),
         (
             "/v1/communities/{community}/event-log",
             &[admin],
             &["", "type=rsvp.*", "type=event.created"],
+        ),
+        (
+            "/v1/communities/{community}/audit-log",
+            &[admin],
+            &[
+                "",
+                "actor=system",
+                "action=event.update",
+                "since=2026-01-01T00:00:00Z",
+                "until=2126-01-01T00:00:00Z",
+            ],
         ),
     ] {
         let path = template

@@ -15,20 +15,20 @@ enum Place {
 use Place::{Before, EndOf};
 
 /// rustfmt sorts what is sorted. The module `user`, on which all others stand, marks the places.
-const EDITS: [(&str, Place, &str); 16] = [
+const EDITS: [(&str, Place, &str); 17] = [
     ("arch.toml", Before("platform = {}"), "__module__ = { uses = [\"community\"] }"),
     ("arch.toml", Before("platform = ["), "__module__ = [\"__modules__\"]"),
     ("crates/domain/src/lib.rs", Before("pub mod user;"), "pub mod __module__;"),
     ("crates/application/src/lib.rs", Before("pub mod user;"), "pub mod __module__;"),
     (
-        "crates/application/src/kernel/authz.rs",
+        "crates/application/src/kernel/authz/policy.rs",
         EndOf("pub enum Action {"),
         "/// Make one of its __modules__.\nCreate__Module__,",
     ),
     (
-        "crates/application/src/kernel/authz.rs",
-        EndOf("match action {"),
-        "Action::Create__Module__ => role >= Role::Owner,",
+        "crates/application/src/kernel/authz/policy.rs",
+        EndOf("pub const POLICY: [Rule; Action::COUNT] = ["),
+        "rule(Action::Create__Module__, \"__module__.create\", Object::Community, [N, Y, N, N, N, N, N, N, N], None),",
     ),
     ("crates/contracts/src/lib.rs", Before("pub mod user;"), "pub mod __module__;"),
     ("crates/contracts/src/registry.rs", EndOf("["), "crate::__module__::EVENT_TYPES,"),
@@ -43,6 +43,11 @@ const EDITS: [(&str, Place, &str); 16] = [
         "crates/http/src/lib.rs",
         EndOf("modules! {"),
         "/// The __modules__ of communities.\n__module__,",
+    ),
+    (
+        "crates/http/src/permissions.rs",
+        EndOf("pub const OPERATIONS: &[(&str, &[Action])] = &["),
+        "(\"create___module__\", &[Action::Create__Module__]),\n(\"list___modules__\", SIGHT),\n(\"get___module__\", SIGHT),",
     ),
     ("crates/api/src/wiring/mod.rs", Before("mod user;"), "mod __module__;"),
     (

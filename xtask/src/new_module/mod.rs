@@ -94,7 +94,7 @@ fn next_steps(module: &ModuleName) -> String {
     format!(
         "\nIt can be built, migrated and called. What is left:\n\
          1. Decide who may do what: MAY_CREATE and MAY_READ in crates/application/tests/{name}.rs, whose tests fail \
-         until then; `Create{capitalised}` in crates/application/src/kernel/authz.rs, which grants it to the owner alone; \
+         until then; `Create{capitalised}` in crates/application/src/kernel/authz/policy.rs, which grants it to the owner alone; \
          and a line for each route in tests/e2e/matrix/recipes.rs, whose snapshot then shows what each role is answered.\n\
          2. Make it yours: `title` and `priority` stand for what it really has.\n\
          3. cargo xtask snapshots --update && cargo xtask arch && make test"

@@ -32,7 +32,7 @@ pub(super) async fn run(command: EventsCommand, json: bool) -> Result<(), StartE
     }
 }
 
-fn types(pattern: Option<EventTypePattern>) -> TypeFilter {
+pub(super) fn types(pattern: Option<EventTypePattern>) -> TypeFilter {
     match pattern {
         None | Some(EventTypePattern::Any) => TypeFilter::Any,
         Some(EventTypePattern::Module(module)) => TypeFilter::Module(module.to_owned()),

@@ -18,7 +18,7 @@ use crate::wiring::{Convene, Platform};
 
 pub(super) async fn serve() -> Result<(), StartError> {
     let (profile, config) = configured(Profile::default())?;
-    let (telemetry, shutdown) = prepare(&config, "convene-api")?;
+    let (telemetry, shutdown) = prepare(profile, &config, "convene-api")?;
     process(profile, config, Role::Serve, &telemetry, shutdown).await?;
     telemetry.shut_down();
     Ok(())
@@ -26,7 +26,7 @@ pub(super) async fn serve() -> Result<(), StartError> {
 
 pub(super) async fn work() -> Result<(), StartError> {
     let (profile, config) = configured(Profile::default())?;
-    let (telemetry, shutdown) = prepare(&config, "convene-worker")?;
+    let (telemetry, shutdown) = prepare(profile, &config, "convene-worker")?;
     process(profile, config, Role::Work, &telemetry, shutdown).await?;
     telemetry.shut_down();
     Ok(())
@@ -35,7 +35,7 @@ pub(super) async fn work() -> Result<(), StartError> {
 /// Everything in one process. Migrates first; without a database of its own, starts one that belongs to this installation.
 pub(super) async fn run() -> Result<(), StartError> {
     let (profile, mut config) = configured(Profile::default())?;
-    let (telemetry, shutdown) = prepare(&config, "convene")?;
+    let (telemetry, shutdown) = prepare(profile, &config, "convene")?;
     let postgres = if config.database.url.expose_secret().is_empty() {
         let postgres = embedded(&config).await?;
         config.database.url = postgres.url("postgres", "convene").into();
@@ -53,10 +53,11 @@ pub(super) async fn run() -> Result<(), StartError> {
 }
 
 fn prepare(
+    profile: Profile,
     config: &Config,
     service: &'static str,
 ) -> Result<(Telemetry, CancellationToken), StartError> {
-    let telemetry = Telemetry::install(&config.telemetry, service)?;
+    let telemetry = Telemetry::install(&config.telemetry, service, &config.environment(profile))?;
     tracing::info!(version = crate::version(), service, "starting");
     let shutdown = shutdown::on_signal().map_err(|error| StartError::Other {
         what: "signals cannot be handled",
@@ -75,15 +76,20 @@ async fn process(
     let platform = Platform::build(profile, config).await?;
     platform.require_migrations().await?;
     let mailbox = platform.mailbox.is_some();
-    let metrics = telemetry.metrics();
-    let convene = Convene::wire(platform, Arc::new(move || metrics.render())).await?;
-    let upkeep = telemetry.metrics();
+    let convene = Convene::wire(platform, Arc::new(telemetry.render())).await?;
+    let (keys, environment) = (Arc::clone(&convene.platform.envelope), super::environment());
+    let upkeep = telemetry.recorder();
     let running = Running::start(convene, role, shutdown).await?;
     tokio::spawn(async move {
         let mut tick = tokio::time::interval(Duration::from_secs(5));
         loop {
             tick.tick().await;
             upkeep.run_upkeep();
+        }
+    });
+    tokio::spawn(async move {
+        if let Err(error) = crate::reload::secrets(environment, Profile::default(), keys).await {
+            tracing::warn!(%error, "secrets are read at the start alone");
         }
     });
     announce(&running, mailbox);
@@ -101,6 +107,9 @@ fn announce(running: &Running, mailbox: bool) {
     }
     if let Some(address) = running.operations {
         println!("Probes   http://{address}/readyz");
+    }
+    if let Some(address) = running.admin {
+        println!("Admin    http://{address}/admin/status");
     }
 }
 

@@ -1,12 +1,13 @@
 //! `convene webhooks …`
 
-use convene_application::webhook::ports::DeliveryView;
+use convene_application::webhook::ReplayInput;
+use convene_application::webhook::ports::{DeliveryView, Replay};
 use convene_domain::ids::WebhookId;
 use convene_domain::webhook::{Endpoint, EndpointStatus};
 use serde_json::{Value, json};
 
 use super::session::Session;
-use super::{print_json, say, table};
+use super::{listen, print_json, say, table};
 use crate::cli::WebhooksCommand;
 use crate::error::StartError;
 use crate::wiring::operators;
@@ -32,6 +33,17 @@ pub(super) async fn run(command: WebhooksCommand, json: bool) -> Result<(), Star
         WebhooksCommand::Disable { endpoint } => {
             set(&session, endpoint, EndpointStatus::Disabled, json).await
         }
+        WebhooksCommand::Test { endpoint } => {
+            let (endpoint, view) = webhooks.test(&session.context, endpoint).await?;
+            sent(&endpoint, &view, "a test", json)
+        }
+        WebhooksCommand::Replay(asked) => {
+            let input = ReplayInput { scope: asked.scope(), since: asked.since };
+            let (endpoint, replay) =
+                webhooks.replay(&session.context, asked.endpoint, input).await?;
+            replayed(&endpoint, &replay, json)
+        }
+        WebhooksCommand::Listen(asked) => listen::run(&session, asked, json).await,
     }
 }
 
@@ -107,6 +119,46 @@ fn resent(endpoint: &Endpoint, view: &DeliveryView, json: bool) -> Result<(), St
     }
 }
 
+fn sent(
+    endpoint: &Endpoint,
+    view: &DeliveryView,
+    what: &str,
+    json: bool,
+) -> Result<(), StartError> {
+    if json {
+        return print_json(&delivery_json(view));
+    }
+    if endpoint.is_enabled() {
+        return say(format_args!("{} is sent, {what}.", view.id));
+    }
+    say(format_args!(
+        "{}, {what}, is sent once its endpoint is enabled: `convene webhooks enable {}`",
+        view.id, endpoint.id
+    ))
+}
+
+fn replayed(endpoint: &Endpoint, replay: &Replay, json: bool) -> Result<(), StartError> {
+    if json {
+        return print_json(&json!({
+            "id": replay.id.to_string(),
+            "webhook_id": replay.webhook.to_string(),
+            "scope": replay.scope.as_str(),
+            "since": replay.since.to_string(),
+            "status": replay.status.as_str(),
+            "created_at": replay.created_at.to_string(),
+        }));
+    }
+    let (id, scope) = (replay.id, replay.scope.as_str());
+    let what = format!("{id} has begun: {scope} deliveries since {}", replay.since);
+    if endpoint.is_enabled() {
+        return say(format_args!("{what} are sent."));
+    }
+    say(format_args!(
+        "{what} are sent once their endpoint is enabled: `convene webhooks enable {}`",
+        endpoint.id
+    ))
+}
+
 async fn set(
     session: &Session,
     webhook: WebhookId,
@@ -147,6 +199,7 @@ fn delivery_json(delivery: &DeliveryView) -> Value {
                 "status_code": attempt.status_code,
                 "duration_ms": attempt.duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
                 "error": attempt.error,
+                "response": String::from_utf8_lossy(&attempt.response_head),
             })
         })
         .collect();

@@ -13,6 +13,7 @@ const DEFAULT: &str = include_str!("../../../../config/default.toml");
 const EMBEDDED: &str = include_str!("../../../../config/embedded.toml");
 const PRODUCTION: &str = include_str!("../../../../config/production.toml");
 const PREFIX: &str = "CONVENE__";
+const TWICE: &str = "given both plainly and as _FILE: keep one";
 
 /// The process' environment variables, passed in so that tests need not touch the process.
 pub type Environment = BTreeMap<String, String>;
@@ -145,13 +146,16 @@ fn variables(environment: &Environment, mistakes: &mut Vec<Mistake>) -> Vec<(Str
                         variable: name.clone(),
                         ..Mistake::of(dotted(path), message)
                     });
+                    if environment.contains_key(&format!("{PREFIX}{path}")) {
+                        mistakes.push(Mistake::of(dotted(path), TWICE));
+                    }
                     continue;
                 }
             },
             None => (path, value.clone()),
         };
         if found.insert(dotted(path), value).is_some() {
-            mistakes.push(Mistake::of(dotted(path), "given both plainly and as _FILE: keep one"));
+            mistakes.push(Mistake::of(dotted(path), TWICE));
         }
     }
     found.into_iter().collect()
@@ -170,6 +174,9 @@ fn typed(text: &str, default: &Value) -> Result<Value, String> {
             .map_err(|_| format!("`{text}` is neither true nor false")),
         Value::Integer(_) => {
             text.parse().map(Value::Integer).map_err(|_| format!("`{text}` is not a whole number"))
+        }
+        Value::Float(_) => {
+            text.parse().map(Value::Float).map_err(|_| format!("`{text}` is not a number"))
         }
         Value::Array(_) => Ok(Value::Array(
             text.split(',')

@@ -33,6 +33,8 @@ pub enum Profile {
 pub struct Config {
     /// The HTTP server.
     pub http: Http,
+    /// The listener of administrators.
+    pub admin: Admin,
     /// PostgreSQL.
     pub database: Database,
     /// Redis.
@@ -45,7 +47,7 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// Tokens and passwords.
     pub auth: Auth,
-    /// Limits on guessing and abuse.
+    /// Limits on guessing, on requests and on load.
     pub limits: Limits,
     /// The engines.
     pub worker: Worker,
@@ -71,22 +73,38 @@ pub struct Http {
     pub workers: usize,
     /// The most requests in flight.
     pub max_in_flight: usize,
+    /// The most connections; more wait to be accepted.
+    pub max_connections: usize,
     /// The largest body, in bytes.
     pub body_limit: usize,
     /// How long a body may take.
     pub body_timeout: Period,
     /// Bytes per second after the first five seconds.
     pub body_min_rate: u64,
+    /// How long a reply may wait for a client that does not read it.
+    pub write_timeout: Period,
     /// How long requests are still taken after SIGTERM.
     pub drain_delay: Period,
     /// How long those that were taken may then go on.
     pub drain_timeout: Period,
+    /// The names under which it is asked.
+    pub allowed_hosts: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Origins that browsers may call from.
     pub cors_origins: Vec<String>,
     /// Where `/metrics` is served; empty means with the API.
     pub metrics_bind: String,
+    /// What a client gets that pins no version.
+    pub default_version: String,
+}
+
+/// The listener of administrators.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Where it is; empty means nowhere.
+    pub bind: String,
 }
 
 /// PostgreSQL.
@@ -177,12 +195,32 @@ pub struct Auth {
     pub hashing_queue: usize,
 }
 
-/// Limits on guessing and abuse.
+/// Limits on guessing, on requests and on load.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Whether they are in force.
     pub enabled: bool,
+    /// How many processes share the quotas; while Redis is lost, each keeps to its part.
+    pub instances: u32,
+    /// What one client may spend at once.
+    pub client_burst: u32,
+    /// What becomes free again for one client in a minute.
+    pub client_per_minute: u32,
+    /// Requests of one client in flight.
+    pub client_at_once: u32,
+    /// What one person may spend at once.
+    pub user_burst: u32,
+    /// What becomes free again for one person in a minute.
+    pub user_per_minute: u32,
+    /// Requests of one person in flight.
+    pub user_at_once: u32,
+    /// What requests that name one community may spend at once.
+    pub community_burst: u32,
+    /// What becomes free again for one community in a minute.
+    pub community_per_minute: u32,
+    /// How long the shortest wait in a queue may be before load is shed.
+    pub queue_target: Period,
 }
 
 /// The engines.
@@ -201,6 +239,8 @@ pub struct Worker {
     pub job_timeout: Period,
     /// How often to look for work that no bell announced.
     pub poll_interval: Period,
+    /// How long what jobs came to is kept.
+    pub keep_ended_jobs: Period,
 }
 
 /// Keys.
@@ -219,6 +259,8 @@ pub struct Secrets {
 pub struct Events {
     /// Where their schemas are published; empty means by the API itself.
     pub schema_base: String,
+    /// How long they are kept; zero means for good.
+    pub keep: Period,
 }
 
 /// Logs, metrics and traces.
@@ -231,6 +273,12 @@ pub struct Telemetry {
     pub log_filter: String,
     /// Where traces go; empty means nowhere.
     pub otlp_endpoint: String,
+    /// Which share of the traces that begin here is exported.
+    pub trace_sample_ratio: f64,
+    /// Where errors are reported, as a DSN of Sentry's; empty means nowhere.
+    pub error_reporting_dsn: SecretString,
+    /// What reports call this installation; empty means by the name of the profile.
+    pub environment: String,
 }
 
 /// How log lines look.
@@ -262,6 +310,24 @@ impl Config {
         } else {
             self.http.public_url.trim_end_matches('/').to_owned()
         }
+    }
+
+    /// The names under which clients may ask; empty means any.
+    #[must_use]
+    pub fn allowed_hosts(&self, profile: Profile) -> Vec<String> {
+        let named = self.http.allowed_hosts.clone();
+        if named.is_empty() && profile == Profile::Production {
+            let url = url::Url::parse(&self.public_url()).ok();
+            return url.and_then(|url| url.host_str().map(str::to_owned)).into_iter().collect();
+        }
+        named
+    }
+
+    /// What reports call this installation.
+    #[must_use]
+    pub fn environment(&self, profile: Profile) -> String {
+        let named = &self.telemetry.environment;
+        if named.is_empty() { profile.to_string() } else { named.clone() }
     }
 
     /// Where the schemas of events are published: with the API, unless another place is named.

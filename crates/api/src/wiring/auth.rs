@@ -10,17 +10,12 @@ use convene_application::auth::{
 };
 use convene_application::kernel::clock::Clock;
 use convene_application::kernel::jobs::{Duty, Handler};
-use convene_application::kernel::limits::Limiter;
-use convene_infrastructure::memory::InProcessLimiter;
-use convene_infrastructure::redis::{RedisLimiter, RedisOptions};
 use convene_integrations::security::{
     Argon2Passwords, HashingPool, HkdfSuccessorSealer, JwtIssuer, Keyring, Parameters,
 };
-use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
-use super::Platform;
-use crate::config::Mistake;
+use super::{Platform, limits::Limits};
 use crate::error::StartError;
 
 /// How often to look for signing keys that another process has made.
@@ -34,7 +29,7 @@ pub(super) struct Auth {
     keyring: Arc<Keyring>,
 }
 
-pub(super) async fn wire(platform: &Platform) -> Result<Auth, StartError> {
+pub(super) async fn wire(platform: &Platform, limits: &Limits) -> Result<Auth, StartError> {
     let Platform { env, store, config, .. } = platform;
     let store = Arc::new(store.clone());
     let keyring = Arc::new(Keyring::new(store.clone(), Arc::clone(&platform.sealer)));
@@ -53,7 +48,7 @@ pub(super) async fn wire(platform: &Platform) -> Result<Auth, StartError> {
         uow: store.clone(),
         reads: store.clone(),
         attempts: store,
-        limiter: limiter(platform)?,
+        limiter: Arc::clone(&limits.guessing),
         passwords: Arc::new(passwords(platform)),
         access_tokens: Arc::clone(&tokens),
         successors: Arc::new(HkdfSuccessorSealer),
@@ -121,16 +116,4 @@ fn passwords(platform: &Platform) -> Argon2Passwords {
         waiting: u32::try_from(auth.hashing_queue).unwrap_or(u32::MAX),
     };
     Argon2Passwords::new(Parameters::MINIMUM, pool, Arc::clone(&platform.env.random))
-}
-
-fn limiter(platform: &Platform) -> Result<Arc<dyn Limiter>, StartError> {
-    let redis = &platform.config.redis;
-    if redis.url.expose_secret().is_empty() {
-        return Ok(Arc::new(InProcessLimiter::default()));
-    }
-    let options = RedisOptions::new(redis.url.clone(), redis.prefix.clone());
-    let limiter = RedisLimiter::new(&options).map_err(|error| {
-        StartError::Configuration(vec![Mistake::of("redis.url", error.to_string())])
-    })?;
-    Ok(Arc::new(limiter))
 }

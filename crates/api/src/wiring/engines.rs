@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convene_application::kernel::consume::Intake;
+use convene_application::kernel::cron::Duty;
 use convene_application::kernel::events::Sink;
 use convene_application::kernel::jobs::handler;
-use convene_application::kernel::sweep;
+use convene_application::kernel::sweep::{self, Keep};
 use convene_infrastructure::postgres::PgStore;
 use convene_infrastructure::postgres::pool::Pool;
 use convene_messaging::{
@@ -74,12 +75,10 @@ impl Engines {
             async move { engine.run(end).await }
         });
 
-        let mut duties = Convene::duties();
-        duties.extend([Canary::duty(), sweep::duty()]);
         let scheduler = Arc::new(Scheduler::new(
             Arc::new(platform.jobs.clone()),
             Arc::clone(&platform.env.clock),
-            duties,
+            duties(),
         ));
         supervisor.run("scheduler", move |end| {
             let engine = Arc::clone(&scheduler);
@@ -95,6 +94,13 @@ impl Engines {
             tracing::warn!(?late, "engines did not end in time");
         }
     }
+}
+
+/// All that comes back at fixed times.
+pub(super) fn duties() -> Vec<Duty> {
+    let mut duties = Convene::duties();
+    duties.extend([Canary::duty(), sweep::duty()]);
+    duties
 }
 
 /// Exactly one path feeds the consumers: RabbitMQ where it is configured, else the bus inside the process.
@@ -171,9 +177,14 @@ fn job_runner(convene: &Convene, intake: &Intake, worker: Uuid) -> Result<JobRun
     let mut handlers = convene.handlers();
     handlers.push(intake.retries(queue.clone()));
     handlers.push(handler::<Canary, _>(Arc::new(Canary {})));
-    handlers.push(sweep::handler(queue.clone()));
+    let events = platform.config.events.keep.0;
+    let keep = Keep {
+        ended_jobs: settings.keep_ended_jobs.0,
+        events: (!events.is_zero()).then_some(events),
+    };
+    handlers.push(sweep::handler(queue.clone(), keep));
     // Connections of its own, on a runtime of its own: busy handlers do not cost other jobs their leases.
-    let options = platform.pool_options(1);
+    let options = platform.pool_options("heartbeats", 1);
     let wake = Arc::clone(&platform.wake);
     let heartbeats = Heartbeats::start(settings.lease.0, settings.heartbeat.0, move |runtime| {
         Ok(Arc::new(PgStore::new(Pool::new(&options, runtime)?, wake)))

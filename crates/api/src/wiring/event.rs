@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use convene_application::community::Standings;
 use convene_application::event::EventService;
 
 use super::Platform;
 
-pub(super) fn wire(platform: &Platform) -> EventService {
+pub(super) fn wire(platform: &Platform, standings: &Standings) -> EventService {
     let store = Arc::new(platform.store.clone());
-    EventService::new(platform.env.clone(), store.clone(), store.clone(), store)
+    let (env, caches) = (platform.env.clone(), &platform.caches);
+    EventService::new(env, store.clone(), store, standings.clone(), caches)
 }

@@ -1,12 +1,13 @@
 //! What operators ask: whether the process can serve, and its metrics.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use convene_http::ports::{Check, CheckState, Readiness};
 use convene_infrastructure::postgres::{PgStore, migrate};
-use secrecy::ExposeSecret as _;
+use convene_infrastructure::redis;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -15,8 +16,6 @@ use super::Platform;
 
 /// Renders the metrics.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
-
-const BROKER: &str = "broker";
 
 /// How long one dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,22 +41,20 @@ pub(super) struct Probes {
     store: PgStore,
     runtime: Handle,
     bus: BusWatch,
-    /// Name and address of what can be done without for a while.
-    optional: Vec<(&'static str, String)>,
+    redis: SecretString,
+    /// Where the broker is, if there is one.
+    broker: Option<String>,
 }
 
 impl Probes {
     pub(super) fn of(platform: &Platform) -> Self {
         let config = &platform.config;
-        let optional = [("redis", &config.redis.url, 6379), (BROKER, &config.broker.url, 5672)]
-            .into_iter()
-            .filter_map(|(name, url, port)| Some((name, address(url.expose_secret(), port)?)))
-            .collect();
         Self {
             store: platform.store.clone(),
             runtime: Handle::current(),
             bus: platform.bus.clone(),
-            optional,
+            redis: config.redis.url.clone(),
+            broker: address(config.broker.url.expose_secret(), 5672),
         }
     }
 }
@@ -65,31 +62,59 @@ impl Probes {
 #[async_trait]
 impl Readiness for Probes {
     async fn checks(&self) -> Vec<Check> {
+        self.timed().await.into_iter().map(|(check, _)| check).collect()
+    }
+}
+
+impl Probes {
+    /// The checks, and how long each took.
+    pub(super) async fn timed(&self) -> Vec<(Check, Duration)> {
         let store = self.store.clone();
         // Connections live in the main runtime.
         let database = self
             .runtime
             .spawn(async move { timeout(PATIENCE, migrate::pending(store.pool())).await });
-        let optional = self.optional.iter().map(|(name, address)| self.optional(name, address));
-        let (database, optional) = futures::join!(database, futures::future::join_all(optional));
+        let ((database, took), (redis, redis_took), (broker, broker_took)) =
+            futures::join!(timed(database), timed(self.redis()), timed(self.broker()));
         let (answers, migrated) = match database {
             Ok(Ok(Ok(missing))) => (true, missing.is_empty()),
             _ => (false, false),
         };
         let needed = [("database", answers), ("migrations", migrated)];
         let state = |up| if up { CheckState::Up } else { CheckState::Down };
-        let needed = needed.into_iter().map(|(name, up)| Check { name, state: state(up) });
-        needed.chain(optional).collect()
+        let needed = needed.map(|(name, up)| (Check { name, state: state(up) }, took));
+        let redis = redis.map(|check| (check, redis_took));
+        let broker = broker.map(|check| (check, broker_took));
+        needed.into_iter().chain(redis).chain(broker).collect()
+    }
+
+    /// A question of its own, since a connection that stands says nothing about who is at its other end. None without
+    /// Redis.
+    async fn redis(&self) -> Option<Check> {
+        if self.redis.expose_secret().is_empty() {
+            return None;
+        }
+        let answered = timeout(PATIENCE, redis::ping(&self.redis)).await;
+        Some(optional("redis", matches!(answered, Ok(Ok(())))))
+    }
+
+    /// What the engines see, where they run; they notice a connection that only seems to stand by its heartbeats.
+    async fn broker(&self) -> Option<Check> {
+        let address = self.broker.as_ref()?;
+        let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
+        Some(optional("broker", matches!(connected, Ok(Ok(_))) && self.bus.works()))
     }
 }
 
-impl Probes {
-    /// What can be done without for a while.
-    async fn optional(&self, name: &'static str, address: &str) -> Check {
-        let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
-        let up = matches!(connected, Ok(Ok(_))) && (name != BROKER || self.bus.works());
-        Check { name, state: if up { CheckState::Up } else { CheckState::Degraded } }
-    }
+/// What comes, and how long it took.
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let begun = Instant::now();
+    (work.await, begun.elapsed())
+}
+
+/// What can be done without for a while.
+fn optional(name: &'static str, up: bool) -> Check {
+    Check { name, state: if up { CheckState::Up } else { CheckState::Degraded } }
 }
 
 /// Host and port of a URL; none for an empty one.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use convene_application::kernel::cache::{Caches, Generations, InvalidationFeed, SharedLayer};
 use convene_application::kernel::clock::{Clock, SystemClock};
 use convene_application::kernel::env::Env;
 use convene_application::kernel::mail::Mailer;
@@ -12,17 +13,22 @@ use convene_contracts::SchemaBase;
 use convene_infrastructure::postgres::PgStore;
 use convene_infrastructure::postgres::migrate;
 use convene_infrastructure::postgres::pool::{Pool, PoolOptions};
+use convene_infrastructure::redis::{RedisCache, RedisOptions};
 use convene_integrations::email::{DevMailbox, SmtpMailer, SmtpTimeouts};
-use convene_integrations::security::{EnvelopeDigester, EnvelopeKey, EnvelopeSealer, OsRandom};
+use convene_integrations::security::{
+    EnvelopeDigester, EnvelopeKey, EnvelopeKeys, EnvelopeSealer, OsRandom,
+};
 use secrecy::ExposeSecret as _;
 use tokio::runtime::Handle;
 
 use super::operations::BusWatch;
-use crate::config::{Config, Mistake, Profile};
+use crate::config::{Config, Mistake, Profile, Secrets};
 use crate::error::StartError;
 
 /// The adapters that every module stands on.
 pub struct Platform {
+    /// Which set of defaults the configuration began with.
+    pub profile: Profile,
     /// The configuration.
     pub config: Config,
     /// Time, chance, schemas.
@@ -35,6 +41,12 @@ pub struct Platform {
     pub sinks: PgStore,
     /// The bells of this process.
     pub wake: Arc<Wake>,
+    /// Tells the caches what changes.
+    pub invalidations: Arc<InvalidationFeed>,
+    /// What the caches of this process have in common.
+    pub caches: Caches,
+    /// The envelope keys in force, which may be exchanged while the process runs.
+    pub(crate) envelope: Arc<EnvelopeKeys>,
     /// Seals what is stored.
     pub sealer: Arc<dyn Sealer>,
     /// Makes digests.
@@ -71,27 +83,40 @@ impl Platform {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         let wake = Arc::new(Wake::default());
-        let store = |size| {
-            let pool = Pool::new(&pool_options(&config, size, role.as_deref()), Handle::current());
-            pool.map(|pool| PgStore::new(pool, Arc::clone(&wake))).map_err(StartError::Database)
+        let generations = Arc::new(Generations::default());
+        let store = |name, size| {
+            let options = pool_options(&config, name, size, role.as_deref());
+            Pool::new(&options, Handle::current())
+                .map(|pool| PgStore::new(pool, Arc::clone(&wake)).telling(Arc::clone(&generations)))
+                .map_err(StartError::Database)
         };
         let (store, jobs, sinks) = (
-            store(config.database.pool_size)?,
-            store(config.database.jobs_pool_size)?,
-            store(config.database.sinks_pool_size)?,
+            store("api", config.database.pool_size)?,
+            store("jobs", config.database.jobs_pool_size)?,
+            store("sinks", config.database.sinks_pool_size)?,
         );
-        let envelope_key = key(&config.secrets.envelope_key)?;
-        let previous =
-            config.secrets.previous_envelope_keys.iter().map(key).collect::<Result<_, _>>()?;
+        let invalidations = Arc::new(InvalidationFeed::new(
+            Arc::new(store.clone()),
+            Arc::clone(&wake),
+            Arc::clone(&generations),
+        ));
+        let shared = shared_cache(&config)?;
+        let caches = Caches::new(generations, invalidations.epoch(), shared, Arc::clone(&random));
+        let (current, previous) = envelope_keys(&config.secrets)?;
+        let envelope = EnvelopeKeys::new(current, previous);
         let (mailer, mailbox) = mail(profile, &config, &clock)?;
         Ok(Self {
+            profile,
             env: Env { clock, random, schemas: SchemaBase::new(config.schema_base()) },
             store,
             jobs,
             sinks,
             wake,
-            sealer: Arc::new(EnvelopeSealer::new(envelope_key.clone(), previous)),
-            digester: Arc::new(EnvelopeDigester::new(envelope_key)),
+            invalidations,
+            caches,
+            sealer: Arc::new(EnvelopeSealer::over(Arc::clone(&envelope))),
+            digester: Arc::new(EnvelopeDigester::over(Arc::clone(&envelope))),
+            envelope,
             mailer,
             mailbox,
             bus: BusWatch::default(),
@@ -102,8 +127,8 @@ impl Platform {
 
     /// How to reach the database with so many connections, as the serving role.
     #[must_use]
-    pub fn pool_options(&self, size: usize) -> PoolOptions {
-        pool_options(&self.config, size, self.role.as_deref())
+    pub fn pool_options(&self, name: &'static str, size: usize) -> PoolOptions {
+        pool_options(&self.config, name, size, self.role.as_deref())
     }
 
     /// Refuses a database whose migrations are missing.
@@ -118,9 +143,28 @@ impl Platform {
     }
 }
 
-fn pool_options(config: &Config, size: usize, role: Option<&str>) -> PoolOptions {
+/// The layer that all processes share, if there is a Redis.
+fn shared_cache(config: &Config) -> Result<Option<Arc<dyn SharedLayer>>, StartError> {
+    let redis = &config.redis;
+    if redis.url.expose_secret().is_empty() {
+        return Ok(None);
+    }
+    let options = RedisOptions::new(redis.url.clone(), redis.prefix.clone());
+    let cache = RedisCache::new(&options).map_err(|error| {
+        StartError::Configuration(vec![Mistake::of("redis.url", error.to_string())])
+    })?;
+    Ok(Some(Arc::new(cache)))
+}
+
+fn pool_options(
+    config: &Config,
+    name: &'static str,
+    size: usize,
+    role: Option<&str>,
+) -> PoolOptions {
     let database = &config.database;
     PoolOptions {
+        name,
         wait: database.wait_timeout.0,
         connect: database.connect_timeout.0,
         statement_timeout: database.statement_timeout.0,
@@ -129,6 +173,14 @@ fn pool_options(config: &Config, size: usize, role: Option<&str>) -> PoolOptions
         role: role.map(str::to_owned),
         ..PoolOptions::new(database.url.clone(), size)
     }
+}
+
+/// The key that seals, and those before it.
+pub(crate) fn envelope_keys(
+    secrets: &Secrets,
+) -> Result<(EnvelopeKey, Vec<EnvelopeKey>), StartError> {
+    let previous = secrets.previous_envelope_keys.iter().map(key).collect::<Result<_, _>>()?;
+    Ok((key(&secrets.envelope_key)?, previous))
 }
 
 fn key(text: &secrecy::SecretString) -> Result<EnvelopeKey, StartError> {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use convene_application::kernel::events::Consumer;
 use convene_application::kernel::jobs::{Duty, Handler};
-use convene_application::webhook::{self, DrainOptions, Drainer, FanOut, Notices, WebhookService};
+use convene_application::webhook::{
+    self, DrainOptions, Drainer, FanOut, Forwarder, Notices, Replays, WebhookService,
+};
+use convene_domain::webhook::SignatureScheme;
 use convene_integrations::egress::{
     HttpWebhookSender, Reach, StandardWebhooksSigner, WebhookUrlPolicy,
 };
@@ -22,10 +25,7 @@ pub(super) struct Webhook {
 pub(super) fn wire(platform: &Platform) -> Result<Webhook, StartError> {
     let reach =
         if platform.config.webhooks.allow_private_targets { Reach::Private } else { Reach::Public };
-    let sender =
-        HttpWebhookSender::new(reach, Arc::clone(&platform.env.clock)).map_err(|error| {
-            StartError::Other { what: "outgoing HTTP cannot be set up", source: Box::new(error) }
-        })?;
+    let sender = sender(platform, reach)?;
     let signer = Arc::new(StandardWebhooksSigner::new(Arc::clone(&platform.env.random)));
     let store = Arc::new(platform.store.clone());
     let service = WebhookService::new(
@@ -57,8 +57,26 @@ impl Webhook {
         );
         let notices =
             Notices::new(jobs.clone(), jobs.clone(), jobs.clone(), Arc::clone(&platform.mailer));
-        webhook::handlers(drainer, notices, Arc::clone(&platform.env.clock), jobs)
+        let replays = Replays::new(platform.env.clone(), jobs.clone(), jobs.clone(), jobs.clone());
+        webhook::handlers(drainer, notices, replays, Arc::clone(&platform.env.clock), jobs)
     }
+}
+
+fn sender(platform: &Platform, reach: Reach) -> Result<HttpWebhookSender, StartError> {
+    HttpWebhookSender::new(reach, Arc::clone(&platform.env.clock)).map_err(|error| {
+        StartError::Other { what: "outgoing HTTP cannot be set up", source: Box::new(error) }
+    })
+}
+
+/// What forwards events to a server that the operator names, be it on this machine.
+pub(super) fn forwarder(
+    platform: &Platform,
+    scheme: SignatureScheme,
+    url: String,
+) -> Result<Forwarder, StartError> {
+    let sender = Arc::new(sender(platform, Reach::Private)?);
+    let signer = Arc::new(StandardWebhooksSigner::new(Arc::clone(&platform.env.random)));
+    Ok(Forwarder::new(platform.env.clone(), sender, signer, scheme, url))
 }
 
 /// The consumer that turns events into deliveries.

@@ -83,6 +83,7 @@ async fn a_sound_installation_passes() {
             ("ok", "sinks"),
             ("ok", "due_jobs"),
             ("ok", "dead_jobs"),
+            ("ok", "sealed_values"),
             ("ok", "redis"),
             ("-", "broker"),
             ("ok", "smtp"),

@@ -53,17 +53,24 @@ impl Installation {
         self.run_with(arguments, "")
     }
 
-    /// Runs a command with something on its standard input.
-    pub(crate) fn run_with(&self, arguments: &[&str], stdin: &str) -> Run {
+    /// A command of the binary, with these settings alone.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_convene"));
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("CONVENE") {
                 command.env_remove(variable);
             }
         }
-        let mut child = command
+        command
             .args(arguments)
-            .envs(self.settings.iter().map(|(variable, value)| (variable, value)))
+            .envs(self.settings.iter().map(|(variable, value)| (variable, value)));
+        command
+    }
+
+    /// Runs a command with something on its standard input.
+    pub(crate) fn run_with(&self, arguments: &[&str], stdin: &str) -> Run {
+        let mut child = self
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

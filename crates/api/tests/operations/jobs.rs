@@ -135,10 +135,12 @@ async fn cancelling_tells_first_and_removes_only_when_it_is_meant() {
             json!({ "job": id.parse::<i64>().unwrap(), "removed": [state] })
         );
     }
-    assert_eq!(ids(&convene.json(&["jobs", "list"])), [11, 13, 2]);
-    assert!(convene.refusal(&["jobs", "cancel", "1"]).contains("there is no job 1"));
+    assert_eq!(ids(&convene.json(&["jobs", "list"])), [11, 13, 2, 3]);
+    let running = convene.json(&["jobs", "show", "3"]);
+    assert_eq!(running["jobs"][0]["ending"], json!(true), "it leaves when its run has ended");
+    assert_eq!(ids(&convene.json(&["jobs", "list", "--state", "cancelled"])), [1]);
     assert!(
-        convene.refusal(&["jobs", "cancel", "1", "--destructive"]).contains("There is no job 1")
+        convene.refusal(&["jobs", "cancel", "1", "--destructive"]).contains("There is no job 1,")
     );
     assert_eq!(convene.text(&["jobs", "cancel", "2", "--destructive"]), "Removed job 2 (due).\n");
     assert_eq!(
@@ -149,5 +151,97 @@ async fn cancelling_tells_first_and_removes_only_when_it_is_meant() {
             r#"system job:12 {"states": ["dead"]}"#,
             r#"system job:2 {"states": ["due"]}"#,
         ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_shown_with_its_progress_and_after_its_end() {
+    let convene = installation().await;
+    convene
+        .execute(
+            "UPDATE jobs SET job_group = 'one', progress_done = 3, progress_total = 10,
+                 started_at = '2027-04-01T10:00:00Z' WHERE id = 3;
+             INSERT INTO jobs_archive (job_id, kind, queue, outcome, priority, attempt, max_attempts, created_at,
+                                       finished_at)
+             VALUES (21, 'e.ended', 'default', 'done', 100, 1, 20, now(), '2027-04-01T10:00:09Z')",
+        )
+        .await;
+    let running = &convene.json(&["jobs", "show", "3"])["jobs"][0];
+    assert_eq!(running["progress"], json!({ "done": 3, "total": 10 }));
+    assert_eq!((&running["group"], &running["ending"]), (&json!("one"), &json!(false)));
+    assert!(convene.text(&["jobs", "list", "--kind", "b.running"]).contains("running 3/10"));
+    let ended = &convene.json(&["jobs", "show", "21"])["jobs"][0];
+    assert_eq!(
+        (&ended["state"], &ended["ended_at"]),
+        (&json!("done"), &json!("2027-04-01T10:00:09Z"))
+    );
+    assert!(convene.text(&["jobs", "show", "21"]).contains("state           done"));
+    assert_eq!(ids(&convene.json(&["jobs", "list", "--state", "done"])), [21]);
+    assert!(!ids(&convene.json(&["jobs", "list"])).contains(&21));
+    assert!(convene.refusal(&["jobs", "show", "99"]).contains("there is no job 99"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_jobs_are_redriven_by_what_fits() {
+    let convene = installation().await;
+    let redrive = ["jobs", "redrive", "--error", "payload"];
+    let dry: Vec<&str> = redrive.iter().copied().chain(["--dry-run"]).collect();
+    assert_eq!(convene.json(&dry), json!({ "fitting": 1, "revived": 0 }));
+    assert_eq!(convene.value("SELECT count(*) FROM jobs_dead").await, "3");
+    assert_eq!(convene.json(&redrive), json!({ "fitting": 1, "revived": 1 }));
+    assert_eq!(ids(&convene.json(&["jobs", "list", "--kind", "d.dead"])).len(), 1);
+    let since = convene
+        .value("SELECT to_char(now() - interval '90 minutes', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+        .await;
+    let recent = ["jobs", "redrive", "--kind", "c.dead", "--since", &since, "--rate", "1/s"];
+    assert_eq!(convene.text(&recent), "1 dead job(s) live again.\n");
+    assert_eq!(convene.value("SELECT job_id FROM jobs_dead").await, "11");
+    assert_eq!(convene.audit("job.redrive").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_and_groups_are_paused_and_limited() {
+    let convene = installation().await;
+    let paused = convene.json(&["jobs", "pause", "mail"]);
+    assert_eq!((&paused["queue"], &paused["paused"]), (&json!("mail"), &json!(true)));
+    assert_eq!(convene.text(&["jobs", "resume", "mail"]), "The queue mail: no limits.\n");
+    let limits =
+        ["jobs", "limit", "webhooks", "--at-once", "4", "--rate", "30/m", "--each-group", "2"];
+    assert_eq!(
+        convene.json(&limits),
+        json!({
+            "queue": "webhooks", "paused": false, "at_once": 4, "rate_per_second": 0.5, "burst": 1,
+            "group_at_once": 2,
+        })
+    );
+    convene.json(&["jobs", "limit", "webhooks", "--rate", "none"]);
+    let queues = convene.json(&["jobs", "queues"]);
+    let names: Vec<&str> = queues["queues"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|queue| queue["queue"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["default", "mail", "webhooks"]);
+    let (default, webhooks) = (&queues["queues"][0], &queues["queues"][2]);
+    assert_eq!((&default["due"], &default["running"]), (&json!(1), &json!(1)));
+    assert_eq!((&webhooks["at_once"], &webhooks["rate_per_second"]), (&json!(4), &Value::Null));
+    assert!(convene.text(&["jobs", "queues"]).contains("4 at once; 2 at once of each group"));
+
+    convene.json(&["jobs", "pause", "webhooks", "--group", "community:1"]);
+    convene.json(&["jobs", "limit", "webhooks", "--group", "community:1", "--at-once", "3"]);
+    assert_eq!(
+        convene.json(&["jobs", "groups", "--queue", "webhooks"]),
+        json!({ "groups": [{
+            "queue": "webhooks", "group": "community:1", "paused": true, "at_once": 3, "due": 0, "running": 0,
+        }]})
+    );
+    assert_eq!(convene.text(&["jobs", "groups", "--queue", "mail"]), "No groups.\n");
+    assert_eq!(convene.audit("queue.pause").await.len(), 1);
+    assert_eq!(convene.audit("queue.resume").await.len(), 1);
+    assert_eq!(convene.audit("queue.limit").await.len(), 2);
+    assert_eq!(
+        convene.audit("group.limit").await,
+        [r#"system queue:webhooks/group:community:1 {"paused": true, "at_once": 3}"#]
     );
 }

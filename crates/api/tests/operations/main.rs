@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed assumption in a test is a failed test")]
 
+mod audit;
+mod cron;
+mod dlq;
 mod doctor;
 mod events;
 mod installation;
 mod jobs;
 mod outbox;
+mod running;
 mod user;
 mod version;
 mod webhooks;

@@ -136,3 +136,118 @@ async fn an_endpoint_is_switched_off_and_on() {
     assert_eq!(convene.audit("webhook.update").await, [entry.clone(), entry], "a change each");
     assert!(convene.refusal(&["webhooks", "enable", &hook(OTHER)]).contains("There is no webhook"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_is_sent_by_a_job() {
+    let convene = Installation::new().await;
+    let stored = convene.endpoint(COMMUNITY, "enabled").await;
+    let endpoint = hook(&stored);
+    let sent = convene.json(&["webhooks", "test", &endpoint]);
+    assert_eq!((&sent["event_type"], &sent["status"]), (&json!("webhook.test"), &json!("pending")));
+    assert_eq!(
+        convene.value("SELECT kind || ' ' || unique_key FROM jobs").await,
+        format!("webhook.drain {endpoint}")
+    );
+    let body =
+        "SELECT convert_from(body, 'UTF8')::jsonb #>> '{data,webhook_id}' FROM webhook_deliveries";
+    assert_eq!(convene.value(body).await, endpoint);
+    let delivery = sent["id"].as_str().unwrap();
+    assert_eq!(convene.audit("webhook.test").await, [format!("system {delivery} {{}}")]);
+    assert!(convene.text(&["webhooks", "test", &endpoint]).contains("is sent, a test."));
+    assert!(convene.refusal(&["webhooks", "test", &hook(OTHER)]).contains("There is no webhook"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_deliveries_are_handed_to_a_job() {
+    let convene = Installation::new().await;
+    let stored = convene.endpoint(COMMUNITY, "enabled").await;
+    let endpoint = hook(&stored);
+    for incomplete in [&["replay"][..], &["replay", &endpoint], &["replay", &endpoint, "--failed"]]
+    {
+        let arguments = [&["webhooks"], incomplete].concat();
+        assert_eq!(convene.run(&arguments).code, Some(2), "{arguments:?}");
+    }
+    let since = ["--since", "2027-01-01T00:00:00Z"];
+    for (scope, more) in [("--failed", &since[..]), ("--all", &since), ("--missing", &[])] {
+        let arguments = [&["webhooks", "replay", endpoint.as_str(), scope], more].concat();
+        let begun = convene.json(&arguments);
+        assert_eq!(begun["scope"], scope.trim_start_matches("--"));
+        assert_eq!(begun["status"], "running");
+        let id = begun["id"].as_str().unwrap();
+        let job = format!("SELECT kind FROM jobs WHERE unique_key = '{id}'");
+        assert_eq!(convene.value(&job).await, "webhook.replay");
+    }
+    let from = "SELECT count(*) FROM webhook_replays r JOIN webhook_endpoints e ON e.id = r.endpoint_id
+                WHERE r.since = CASE WHEN scope = 'missing' THEN e.created_at ELSE '2027-01-01T00:00:00Z' END";
+    assert_eq!(convene.value(from).await, "3");
+    assert_eq!(convene.audit("webhook.replay").await.len(), 3);
+    let text = convene.text(&["webhooks", "replay", &endpoint, "--missing"]);
+    assert!(text.starts_with("hrpl_") && text.contains("has begun: missing deliveries"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_forwarded_to_a_receiver_that_is_being_developed() {
+    let convene = Installation::new().await;
+    convene
+        .execute(&format!(
+            "INSERT INTO users (id, email, display_name, version, created_at, updated_at)
+             VALUES ('{OTHER}', 'a@example.org', 'Ada', 1, now(), now());
+             BEGIN;
+             INSERT INTO communities (id, slug, name, visibility, version, created_at, updated_at)
+             VALUES ('{COMMUNITY}', 'rust-berlin', 'Rust Berlin', 'private', 1, now(), now());
+             INSERT INTO community_slugs (slug, community_id) VALUES ('rust-berlin', '{COMMUNITY}');
+             COMMIT"
+        ))
+        .await;
+    let subject = "rsvp_01mgz7z9ynfjhtx5dy8nb2nw01";
+    for (event_type, community) in [
+        ("rsvp.confirmed", OTHER),
+        ("rsvp.cancelled", COMMUNITY),
+        ("event.created", COMMUNITY),
+        ("rsvp.confirmed", COMMUNITY),
+    ] {
+        convene.record(event_type, community, subject).await;
+    }
+    let receiver = wiremock::MockServer::start().await;
+    let answer = wiremock::ResponseTemplate::new(202).set_body_string("thanks");
+    wiremock::Mock::given(wiremock::matchers::method("POST"))
+        .respond_with(answer)
+        .mount(&receiver)
+        .await;
+    let url = format!("{}/hook", receiver.uri());
+    let listen = ["webhooks", "listen", "--community", "rust-berlin", "--forward-to", &url];
+    let text = convene
+        .text(&[&listen[..], &["--type", "rsvp.*", "--after", "0", "--count", "2"]].concat());
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains(&url) && lines[1].starts_with("whsec_"), "{text}");
+    let seen: Vec<(&str, bool)> = lines[2..]
+        .iter()
+        .map(|line| (line.split_whitespace().next().unwrap(), line.contains("202 in ")))
+        .collect();
+    assert_eq!(seen, [("rsvp.cancelled", true), ("rsvp.confirmed", true)]);
+
+    let received = receiver.received_requests().await.unwrap();
+    assert_eq!(received.len(), 2);
+    let body: serde_json::Value = serde_json::from_slice(&received[0].body).unwrap();
+    assert_eq!((&body["type"], &body["version"]), (&json!("rsvp.cancelled"), &json!(1)));
+    let id = received[0].headers["webhook-id"].to_str().unwrap();
+    assert!(lines[2].contains(id), "{text}");
+    assert!(received[0].headers["webhook-signature"].to_str().unwrap().starts_with("v1,"));
+
+    let asked = ["--after", "0", "--count", "1", "--signature", "ed25519"];
+    let printed = convene.text(&[&["--json"], &listen[..], &asked].concat());
+    let documents: Vec<serde_json::Value> =
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(documents[0]["secret"].as_str().unwrap().starts_with("whpk_"), "{printed}");
+    assert_eq!(
+        (&documents[1]["status_code"], &documents[1]["response"]),
+        (&json!(202), &json!("thanks"))
+    );
+    assert_eq!(convene.value("SELECT count(*) FROM webhook_deliveries").await, "0");
+
+    let nowhere = ["webhooks", "listen", "--community", "rust-berlin", "--forward-to"];
+    let refusal = convene.refusal(&[&nowhere[..], &["ftp://127.0.0.1/"]].concat());
+    assert!(refusal.contains("--forward-to ftp://127.0.0.1/"), "{refusal}");
+    let refusal = convene.refusal(&[&nowhere[..], &["http://169.254.169.254/"]].concat());
+    assert!(refusal.contains("private or reserved"), "{refusal}");
+}

@@ -11,6 +11,10 @@ use crate::kernel::store::{Source, StoreError};
 /// The longest that an access token may be valid, in seconds.
 pub const MAX_ACCESS_TOKEN_SECONDS: i64 = 15 * 60;
 
+/// How long a new signing key is shown before it signs: longer than others may keep the key set (5 min) and processes take
+/// to notice (1 min), so that nobody meets a token of a key that they do not know.
+pub const ANNOUNCED_SECONDS: i64 = 10 * 60;
+
 /// Hashes and verifies passwords, which the domain's policy has normalised and bounded before.
 ///
 /// Hashing is slow on purpose and runs on a bounded pool: a full pool is [`PasswordError::Busy`], never a weaker hash.
@@ -124,9 +128,9 @@ pub struct SigningKey {
     pub sealed_private: Vec<u8>,
     /// The public key: 32 bytes of Ed25519.
     pub public: Vec<u8>,
-    /// When it was made. The newest signs.
+    /// When it begins to sign: of those that have begun, the newest signs.
     pub created_at: Timestamp,
-    /// When it stopped signing; it verifies until the last token it signed has expired.
+    /// When it stops signing; it verifies until the last token it signed has expired.
     pub retired_at: Option<Timestamp>,
 }
 

@@ -1,7 +1,7 @@
 //! Limits on guessing passwords and on mail to an address. They count by what is tried, so they tell nobody whether an
 //! account exists.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::ports::{AccountKey, LoginAttempts};
 use crate::kernel::error::Failure;
-use crate::kernel::limits::{Limiter, Quota, Verdict};
+use crate::kernel::limits::{Limiter, Quota, Verdict, client_network};
 use crate::kernel::store::StoreError;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ impl Guard {
         account: &AccountKey,
     ) -> Result<(), Failure> {
         let Some(limits) = &self.limits else { return Ok(()) };
-        if let Some(client) = client.map(network) {
+        if let Some(client) = client.map(client_network) {
             let failures = failures_key(client);
             admitted(self.limiter.peek(&failures, limits.login_failures_per_client).await)?;
             let pair = format!("login:{client}:{account}");
@@ -108,7 +108,7 @@ impl Guard {
 
     /// Counts a login that failed against the client that tried it.
     pub(super) async fn login_failed(&self, client: Option<IpAddr>) {
-        if let (Some(limits), Some(client)) = (&self.limits, client.map(network)) {
+        if let (Some(limits), Some(client)) = (&self.limits, client.map(client_network)) {
             // Whether this was one too many is for the next attempt to hear.
             self.limiter.spend(&failures_key(client), limits.login_failures_per_client).await;
         }
@@ -118,9 +118,9 @@ impl Guard {
     /// without limits on guessing: whoever tries addresses without end must not fill the log.
     pub(super) async fn admit_refusal(&self, client: Option<IpAddr>, account: &AccountKey) -> bool {
         let mut keys = vec![(format!("audit:login:{account}"), REFUSALS_PER_ACCOUNT)];
-        keys.extend(
-            client.map(|client| (format!("audit:login:{}", network(client)), REFUSALS_PER_CLIENT)),
-        );
+        keys.extend(client.map(|client| {
+            (format!("audit:login:{}", client_network(client)), REFUSALS_PER_CLIENT)
+        }));
         for (key, quota) in keys {
             if self.limiter.spend(&key, quota).await != Verdict::Allowed {
                 metrics::counter!("convene_audit_refusals_left_out_total").increment(1);
@@ -158,25 +158,4 @@ fn admitted(verdict: Verdict) -> Result<(), Failure> {
 
 fn failures_key(client: IpAddr) -> String {
     format!("login-failures:{client}")
-}
-
-/// Who counts as one client: an IPv4 address, or the /64 that an IPv6 subscriber has to himself.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 => v4,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ipv6_subscriber_is_one_client() {
-        let network_of = |text: &str| network(text.parse().unwrap()).to_string();
-        assert_eq!(network_of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(network_of("192.0.2.7"), "192.0.2.7");
-        assert_eq!(network_of("::ffff:192.0.2.7"), "192.0.2.7");
-    }
 }

@@ -150,11 +150,8 @@ pub fn handlers(
 /// The duties of this module.
 #[must_use]
 pub fn duties() -> Vec<Duty> {
-    vec![Duty {
-        name: SweepExpired::KIND,
-        every: Duration::from_secs(300),
-        job: NewJob::new(&SweepExpired {}).unique(SweepExpired::KIND),
-    }]
+    let job = NewJob::new(&SweepExpired {}).unique(SweepExpired::KIND);
+    vec![Duty::every(SweepExpired::KIND, Duration::from_secs(300), job)]
 }
 
 /// Writes to people.

@@ -6,12 +6,14 @@
 //! [`reset_password`](AuthService::reset_password) end them. No answer tells whether an address has an account: both cases
 //! read and write alike, and what differs is said in mail.
 
+mod access;
 mod admin;
 pub mod authenticate;
 mod authenticator;
 pub mod crypto;
 mod guessing;
 pub mod jobs;
+pub mod keys;
 mod login;
 pub mod ports;
 mod recovery;
@@ -21,6 +23,7 @@ mod revocations;
 mod service;
 mod token;
 
+pub use access::{AdminAccess, InvalidReason, Reason};
 pub use admin::{AdminMade, NewAdmin};
 pub use authenticator::Authenticator;
 pub use guessing::GuessingLimits;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::guessing::MailRequest;
 use super::jobs::StartPasswordReset;
-use super::ports::Recipient;
+use super::ports::{AccountKey, Recipient};
 use super::service::{AuthService, Inner, invalid_token, on_behalf_of};
 use super::token::{OpaqueToken, TokenDigest};
 use crate::kernel::context::RequestContext;
@@ -37,7 +37,8 @@ impl AuthService {
         let account = auth.account_key(&email);
         auth.guard.admit_mail(MailRequest::Reset, &account).await?;
         let start = StartPasswordReset::new(&*auth.sealer, &email);
-        auth.stage_job(NewJob::new(&start).caused_by(context)).await
+        let job = NewJob::new(&start).caused_by(context);
+        auth.stage_job(context, "auth.forgot_password", account, job).await
     }
 
     /// Sets a new password, ends all sessions and unlocks the account.
@@ -90,10 +91,18 @@ impl Inner {
         })
     }
 
-    /// Stores one job and nothing else: what a request comes to that must not tell whether it had an effect.
-    pub(super) async fn stage_job(&self, job: NewJob) -> Result<(), Failure> {
+    /// Stores one job and its audit entry, and nothing else: what a request comes to that must not tell whether it had an
+    /// effect.
+    pub(super) async fn stage_job(
+        &self,
+        context: &RequestContext,
+        action: &'static str,
+        account: AccountKey,
+        job: NewJob,
+    ) -> Result<(), Failure> {
         let mut tx = self.uow.begin(Vec::new()).await?;
         tx.staged().jobs.push(job);
+        tx.staged().audit_named(context, None, action, format!("account:{account}"), json!({}));
         Ok(tx.commit().await?)
     }
 }

@@ -33,7 +33,7 @@ impl AuthService {
             .ok_or_else(invalid_refresh_token)?;
         // Read behind the lock: whoever waited for it decides by the time at which its turn came.
         match presented.token.presented(auth.env.now(), auth.options.refresh_grace) {
-            Presentation::First => auth.rotate(tx, &token, &presented).await,
+            Presentation::First => auth.rotate(tx, context, &token, &presented).await,
             Presentation::Repeated => auth.repeat(tx, &token, &presented).await,
             Presentation::Reused => Err(auth.end_stolen_session(tx, context, &presented).await),
             Presentation::Expired => Err(invalid_refresh_token()),
@@ -45,6 +45,7 @@ impl Inner {
     async fn rotate(
         &self,
         mut tx: Box<dyn AuthTx>,
+        context: &RequestContext,
         token: &OpaqueToken,
         presented: &PresentedToken,
     ) -> Result<Tokens, Failure> {
@@ -60,6 +61,8 @@ impl Inner {
             expires_at,
         });
         tx.prolong_session(presented.session, now, expires_at);
+        let context = on_behalf_of(context, presented.user, Some(presented.session));
+        tx.staged().audit(&context, None, "auth.refresh", presented.session, json!({}));
         let tokens = self.tokens(presented.login(), &successor, expires_at, now)?;
         tx.commit().await?;
         Ok(tokens)

@@ -131,7 +131,8 @@ impl AuthService {
         let account = auth.account_key(&email);
         auth.guard.admit_mail(MailRequest::Verification, &account).await?;
         let resend = ResendVerification::new(&*auth.sealer, &email);
-        auth.stage_job(NewJob::new(&resend).caused_by(context)).await
+        let job = NewJob::new(&resend).caused_by(context);
+        auth.stage_job(context, "auth.resend_verification", account, job).await
     }
 }
 

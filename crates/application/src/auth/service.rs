@@ -23,6 +23,9 @@ use crate::kernel::limits::Limiter;
 use crate::kernel::secrets::{Digester, Sealer};
 use crate::kernel::uow::Uow;
 
+/// What the digests of addresses are made for.
+pub(super) const ACCOUNT_PURPOSE: &str = "auth.account";
+
 /// The use cases of accounts and logins. Cheap to clone.
 #[derive(Clone)]
 pub struct AuthService(pub(super) Arc<Inner>);
@@ -141,7 +144,7 @@ impl Inner {
     }
 
     pub(super) fn account_key_of(&self, address: &str) -> AccountKey {
-        AccountKey(self.digester.mac("auth.account", address.as_bytes()))
+        AccountKey(self.digester.mac(ACCOUNT_PURPOSE, address.as_bytes()))
     }
 
     /// Hashes a password outside any transaction.

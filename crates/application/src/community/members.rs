@@ -196,10 +196,7 @@ impl CommunityService {
 }
 
 fn visible(locked: Option<LockedMembers>, viewer: UserId) -> Result<LockedMembers, Failure> {
-    let role = |locked: &LockedMembers| Some(locked.membership(viewer)?.role);
-    locked
-        .filter(|locked| locked.community.is_visible_to(role(locked)))
-        .ok_or_else(Failure::not_found)
+    locked.filter(|locked| locked.standing(viewer).is_visible()).ok_or_else(Failure::not_found)
 }
 
 /// The member who is to get the role, if the actor may give it. Only members learn who is a member.
@@ -209,26 +206,27 @@ fn appointee<'a>(
     user: UserId,
     role: &Checked<AssignableRole>,
 ) -> Result<(&'a super::ports::Person, Membership), Failure> {
+    let standing = locked.standing(actor).standing();
     let Some(actor) = locked.membership(actor) else {
-        return Err(Failure::forbidden("Only members can give roles."));
+        return Err(standing.refusal(Action::AppointOrganizer, "Only members can give roles."));
     };
     let person = locked.person(user).ok_or_else(Failure::not_found)?;
     let membership = person.membership.ok_or_else(Failure::not_found)?;
 
-    let standing = Standing { role: Some(actor.role), organizes_event: false };
     standing.require(Action::AppointOrganizer)?;
-    actor.ensure_outranks(&membership).map_err(refused)?;
+    actor.ensure_outranks(&membership).map_err(|refusal| refused(standing, refusal))?;
     if matches!(role, Ok(AssignableRole::Admin)) {
         standing.require(Action::AppointAdmin)?;
     }
     Ok((person, membership))
 }
 
-fn refused(refusal: RankRefusal) -> Failure {
-    Failure::forbidden(match refusal {
+fn refused(standing: Standing, refusal: RankRefusal) -> Failure {
+    let detail = match refusal {
         RankRefusal::Oneself => "Nobody can change their own role.",
         RankRefusal::NotBelow => "The member's rank is not below yours.",
-    })
+    };
+    standing.refusal(Action::AppointOrganizer, detail)
 }
 
 /// The person became a member in another request meanwhile: a row that is not there cannot be locked.

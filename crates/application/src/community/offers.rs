@@ -1,9 +1,10 @@
 //! What this module offers to others: which community is meant, and who somebody is to it.
 
 use async_trait::async_trait;
-use convene_domain::community::{self, CommunityRef, Role, Visibility};
+use convene_domain::community::{Community, CommunityRef, Role, Visibility};
 use convene_domain::ids::{CommunityId, UserId};
 
+pub use super::standings::Standings;
 use crate::kernel::authz::Standing;
 use crate::kernel::error::{Code, Failure};
 use crate::kernel::store::StoreError;
@@ -22,22 +23,33 @@ pub struct CommunityStanding {
 }
 
 impl CommunityStanding {
+    /// Who somebody with this role, or none, is to a community.
+    #[must_use]
+    pub fn of(community: &Community, role: Option<Role>) -> Self {
+        Self {
+            id: community.id,
+            visibility: community.visibility,
+            archived: community.archived_at.is_some(),
+            role,
+        }
+    }
+
     /// Whether the viewer may know that the community exists.
     #[must_use]
     pub fn is_visible(&self) -> bool {
-        community::is_visible(self.visibility, self.archived, self.role)
+        self.standing().sees_community(self.is_private(), self.archived)
     }
 
-    /// Whether the viewer is a member, or nobody needs to be.
+    /// Whether it is for its members alone.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.visibility == Visibility::Public || self.role.is_some()
+    pub fn is_private(&self) -> bool {
+        self.visibility == Visibility::Private
     }
 
     /// What the viewer may do in the community.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        Standing { role: self.role, organizes_event: false }
+        Standing { community: self.id, event: None, role: self.role, organizes_event: false }
     }
 
     /// Refuses changes in an archived community.

@@ -128,6 +128,26 @@ pub trait CommunityReads: Send + Sync {
         viewer: Option<UserId>,
     ) -> Result<Option<SeenCommunity>, StoreError>;
 
+    /// These communities as the viewer sees them; in any order, without those that are not there.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn communities(
+        &self,
+        communities: &[CommunityId],
+        viewer: Option<UserId>,
+    ) -> Result<Vec<SeenCommunity>, StoreError>;
+
+    /// A person's memberships of these communities; in any order.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn memberships(
+        &self,
+        communities: &[CommunityId],
+        user: UserId,
+    ) -> Result<Vec<MemberView>, StoreError>;
+
     /// Public communities and those that the viewer is a member of, newest first, without archived ones.
     ///
     /// # Errors
@@ -173,18 +193,13 @@ impl SeenCommunity {
     /// Whether the viewer may know that the community exists.
     #[must_use]
     pub fn is_visible(&self) -> bool {
-        self.community.is_visible_to(self.role)
+        self.standing().is_visible()
     }
 
     /// The community as far as permissions depend on it.
     #[must_use]
     pub fn standing(&self) -> CommunityStanding {
-        CommunityStanding {
-            id: self.community.id,
-            visibility: self.community.visibility,
-            archived: self.community.archived_at.is_some(),
-            role: self.role,
-        }
+        CommunityStanding::of(&self.community, self.role)
     }
 }
 
@@ -193,6 +208,13 @@ impl LockedMembers {
     #[must_use]
     pub fn person(&self, user: UserId) -> Option<&Person> {
         self.people.iter().find(|person| person.user == user)
+    }
+
+    /// Who one of the people is to the community.
+    #[must_use]
+    pub fn standing(&self, user: UserId) -> CommunityStanding {
+        let role = self.membership(user).map(|membership| membership.role);
+        CommunityStanding::of(&self.community, role)
     }
 
     /// The membership of one of the people.

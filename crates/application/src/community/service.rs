@@ -1,18 +1,23 @@
 //! The use cases of communities themselves.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use convene_contracts::community::JoinedVia;
 use convene_domain::community::{
     Archived, Community, CommunityPatch, CommunityRef, Membership, NewCommunity, Role,
 };
-use convene_domain::ids::UserId;
+use convene_domain::ids::{CommunityId, UserId};
 use serde_json::json;
 
 use super::events;
-use super::offers;
-use super::ports::{CommunityReads, CommunityTx, LockedCommunity, SLUG_TAKEN};
+use super::offers::{self, CommunityStanding};
+use super::ports::{
+    CommunityReads, CommunityTx, LockedCommunity, MemberView, SLUG_TAKEN, SeenCommunity,
+};
+use super::standings::Standings;
 use crate::kernel::authz::Action;
+use crate::kernel::cache::Held;
 use crate::kernel::changes::audited;
 use crate::kernel::context::{Principal, RequestContext};
 use crate::kernel::env::Env;
@@ -29,13 +34,19 @@ pub struct CommunityService {
     pub(super) env: Env,
     pub(super) uow: Uow<dyn CommunityTx>,
     pub(super) reads: Arc<dyn CommunityReads>,
+    standings: Standings,
 }
 
 impl CommunityService {
     /// The service over its ports.
     #[must_use]
-    pub fn new(env: Env, uow: Uow<dyn CommunityTx>, reads: Arc<dyn CommunityReads>) -> Self {
-        Self { env, uow, reads }
+    pub fn new(
+        env: Env,
+        uow: Uow<dyn CommunityTx>,
+        reads: Arc<dyn CommunityReads>,
+        standings: Standings,
+    ) -> Self {
+        Self { env, uow, reads, standings }
     }
 
     /// Makes a community; who makes it owns it.
@@ -82,7 +93,26 @@ impl CommunityService {
         Ok(Reply::Fresh(community))
     }
 
-    /// A community, by its id or by a slug that it has or had.
+    /// A community, by its id or by a slug that it has or had, if that can be told without waiting.
+    #[must_use]
+    pub fn peek(
+        &self,
+        viewer: Option<UserId>,
+        community: &CommunityRef,
+    ) -> Option<Result<Arc<Held<Community>>, Failure>> {
+        let Some(found) = self.standings.peek(community)? else {
+            return Some(Err(Failure::not_found()));
+        };
+        let role = if is_visible(&found, None) {
+            None
+        } else {
+            self.standings.peek_role(found.id, viewer)?
+        };
+        Some(shown(found, role))
+    }
+
+    /// A community, by its id or by a slug that it has or had. While the database is away, what everybody may see is
+    /// answered as it was known last.
     ///
     /// # Errors
     /// `not_found`.
@@ -90,8 +120,58 @@ impl CommunityService {
         &self,
         viewer: Option<UserId>,
         community: &CommunityRef,
-    ) -> Result<Community, Failure> {
-        Ok(self.visible(community, viewer).await?.community)
+    ) -> Result<Arc<Held<Community>>, Failure> {
+        match self.found(viewer, community).await {
+            Err(failure) if failure.code == Code::Unavailable => {
+                let last_known = self.standings.last_known(community);
+                last_known.filter(|found| is_visible(found, None)).ok_or(failure)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn found(
+        &self,
+        viewer: Option<UserId>,
+        community: &CommunityRef,
+    ) -> Result<Arc<Held<Community>>, Failure> {
+        if !self.standings.are_believed() {
+            return Ok(Arc::new(Held::new(self.visible(community, viewer).await?.community)));
+        }
+        let found = self.standings.get(community).await?.ok_or_else(Failure::not_found)?;
+        let role = if is_visible(&found, None) {
+            None
+        } else {
+            self.standings.role(found.id, viewer).await?
+        };
+        shown(found, role)
+    }
+
+    /// Those of these communities that the viewer may see.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn several(
+        &self,
+        viewer: Option<UserId>,
+        communities: &[CommunityId],
+    ) -> Result<HashMap<CommunityId, Community>, Failure> {
+        let found = self.reads.communities(communities, viewer).await?;
+        let visible = found.into_iter().filter(SeenCommunity::is_visible);
+        Ok(visible.map(|seen| (seen.community.id, seen.community)).collect())
+    }
+
+    /// One's own memberships of these communities.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn own_memberships(
+        &self,
+        principal: Principal,
+        communities: &[CommunityId],
+    ) -> Result<HashMap<CommunityId, MemberView>, Failure> {
+        let found = self.reads.memberships(communities, principal.user).await?;
+        Ok(found.into_iter().map(|member| (member.membership.community, member)).collect())
     }
 
     /// Public communities and one's own, newest first.
@@ -196,6 +276,14 @@ impl CommunityService {
         tx.commit().await?;
         Ok(Reply::Fresh(()))
     }
+}
+
+fn is_visible(community: &Community, role: Option<Role>) -> bool {
+    CommunityStanding::of(community, role).is_visible()
+}
+
+fn shown(found: Arc<Held<Community>>, role: Option<Role>) -> Result<Arc<Held<Community>>, Failure> {
+    if is_visible(&found, role) { Ok(found) } else { Err(Failure::not_found()) }
 }
 
 fn visible(locked: Option<LockedCommunity>) -> Result<LockedCommunity, Failure> {

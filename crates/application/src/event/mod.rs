@@ -1,5 +1,6 @@
 //! Events of a community, from the draft to the day.
 
+pub mod cached;
 mod events;
 mod mistakes;
 pub mod ports;

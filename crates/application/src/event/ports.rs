@@ -89,6 +89,16 @@ pub trait EventReads: Send + Sync {
         viewer: Option<UserId>,
     ) -> Result<Option<SeenEvent>, StoreError>;
 
+    /// These events as the viewer sees them; in any order, without those that are not there.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn events(
+        &self,
+        events: &[EventId],
+        viewer: Option<UserId>,
+    ) -> Result<Vec<SeenEvent>, StoreError>;
+
     /// Events of a community by their start.
     ///
     /// # Errors
@@ -105,16 +115,26 @@ impl SeenEvent {
     /// What the viewer may do to the event.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        Standing { role: self.community.role, organizes_event: self.organizes }
+        Standing {
+            event: Some(self.event.id),
+            organizes_event: self.organizes,
+            ..self.community.standing()
+        }
     }
 
     /// Whether the viewer may know that the event exists. What was never published is for those who manage it, and events
     /// of a private community for its members. That a community is archived hides no event.
     #[must_use]
     pub fn is_visible(&self) -> bool {
-        self.community.is_open()
-            && (self.event.published_at.is_some() || self.standing().may(Action::ManageEvent))
+        is_visible(&self.event, &self.community, self.organizes)
     }
+}
+
+/// Whether somebody may know that an event exists: who stands so to its community, and organises it or not.
+pub(super) fn is_visible(event: &Event, community: &CommunityStanding, organizes: bool) -> bool {
+    let standing =
+        Standing { event: Some(event.id), organizes_event: organizes, ..community.standing() };
+    standing.sees_event(community.is_private(), event.published_at.is_some())
 }
 
 impl Unpublished {

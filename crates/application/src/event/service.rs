@@ -1,5 +1,6 @@
 //! The use cases of events.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use convene_domain::community::CommunityRef;
@@ -9,15 +10,17 @@ use convene_domain::text::Reason;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::cached::{CachedEvents, OrganizerKey};
 use super::events;
 use super::mistakes::{invalid, invalid_transition, refused};
-use super::ports::{EventReads, EventTx, LockedEvent, SeenEvent, Unpublished};
-use crate::community::offers::{Communities, CommunityStanding};
+use super::ports::{EventReads, EventTx, LockedEvent, SeenEvent, Unpublished, is_visible};
+use crate::community::offers::{CommunityStanding, Standings};
 use crate::kernel::authz::Action;
+use crate::kernel::cache::{Caches, Held};
 use crate::kernel::changes::audited;
 use crate::kernel::context::{Principal, RequestContext};
 use crate::kernel::env::Env;
-use crate::kernel::error::{Checked, Failure};
+use crate::kernel::error::{Checked, Code, Failure};
 use crate::kernel::idempotency::{Idempotency, Reply};
 use crate::kernel::jobs::NewJob;
 use crate::kernel::page::{Page, PageQuery};
@@ -32,7 +35,8 @@ pub struct EventService {
     env: Env,
     uow: Uow<dyn EventTx>,
     reads: Arc<dyn EventReads>,
-    communities: Arc<dyn Communities>,
+    communities: Standings,
+    cached: CachedEvents,
 }
 
 impl EventService {
@@ -42,9 +46,11 @@ impl EventService {
         env: Env,
         uow: Uow<dyn EventTx>,
         reads: Arc<dyn EventReads>,
-        communities: Arc<dyn Communities>,
+        communities: Standings,
+        caches: &Caches,
     ) -> Self {
-        Self { env, uow, reads, communities }
+        let cached = CachedEvents::new(Arc::clone(&reads), caches);
+        Self { env, uow, reads, communities, cached }
     }
 
     /// Makes a draft; who makes it is its first organiser.
@@ -87,14 +93,96 @@ impl EventService {
         .await
     }
 
-    /// An event.
+    /// An event, if that can be told without waiting.
+    #[must_use]
+    pub fn peek(
+        &self,
+        viewer: Option<UserId>,
+        event: EventId,
+    ) -> Option<Result<Arc<Held<Event>>, Failure>> {
+        let Some(found) = self.cached.records.peek(&event)? else {
+            return Some(Err(Failure::not_found()));
+        };
+        let Some(community) = self.communities.peek(&found.community.into())? else {
+            return Some(Err(Failure::not_found()));
+        };
+        let everybody = CommunityStanding::of(&community, None);
+        if is_visible(&found, &everybody, false) {
+            return Some(Ok(found));
+        }
+        let role = self.communities.peek_role(community.id, viewer)?;
+        let organizes = match viewer {
+            Some(user) if found.published_at.is_none() => {
+                self.cached.organizers.peek(&OrganizerKey { event, user })?.is_some()
+            }
+            _ => false,
+        };
+        Some(shown(found, &CommunityStanding { role, ..everybody }, organizes))
+    }
+
+    /// An event. While the database is away, what everybody may see is answered as it was known last.
     ///
     /// # Errors
     /// `not_found`.
-    pub async fn get(&self, viewer: Option<UserId>, event: EventId) -> Result<Event, Failure> {
-        let seen = self.reads.event(event, viewer).await?;
-        let seen = seen.filter(SeenEvent::is_visible).ok_or_else(Failure::not_found)?;
-        Ok(seen.event)
+    pub async fn get(
+        &self,
+        viewer: Option<UserId>,
+        event: EventId,
+    ) -> Result<Arc<Held<Event>>, Failure> {
+        match self.found(viewer, event).await {
+            Err(failure) if failure.code == Code::Unavailable => {
+                self.last_known(event).ok_or(failure)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn found(
+        &self,
+        viewer: Option<UserId>,
+        event: EventId,
+    ) -> Result<Arc<Held<Event>>, Failure> {
+        if !self.communities.are_believed() {
+            let seen = self.reads.event(event, viewer).await?;
+            let seen = seen.filter(SeenEvent::is_visible).ok_or_else(Failure::not_found)?;
+            return Ok(Arc::new(Held::new(seen.event)));
+        }
+        let found = self.cached.records.get(&event).await?.ok_or_else(Failure::not_found)?;
+        let community = self.communities.get(&found.community.into()).await?;
+        let community = community.ok_or_else(Failure::not_found)?;
+        let everybody = CommunityStanding::of(&community, None);
+        if is_visible(&found, &everybody, false) {
+            return Ok(found);
+        }
+        let role = self.communities.role(community.id, viewer).await?;
+        let organizes = match viewer {
+            Some(user) if found.published_at.is_none() => {
+                self.cached.organizers.get(&OrganizerKey { event, user }).await?.is_some()
+            }
+            _ => false,
+        };
+        shown(found, &CommunityStanding { role, ..everybody }, organizes)
+    }
+
+    /// What everybody could see when the database was asked last.
+    fn last_known(&self, event: EventId) -> Option<Arc<Held<Event>>> {
+        let found = self.cached.records.last_known(&event)?;
+        let community = self.communities.last_known(&found.community.into())?;
+        is_visible(&found, &CommunityStanding::of(&community, None), false).then_some(found)
+    }
+
+    /// Those of these events that the viewer may see.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn several(
+        &self,
+        viewer: Option<UserId>,
+        events: &[EventId],
+    ) -> Result<HashMap<EventId, Event>, Failure> {
+        let found = self.reads.events(events, viewer).await?;
+        let visible = found.into_iter().filter(SeenEvent::is_visible);
+        Ok(visible.map(|seen| (seen.event.id, seen.event)).collect())
     }
 
     /// The events of a community, by their start. Drafts are for their organisers, for admins and for the owner.
@@ -107,7 +195,7 @@ impl EventService {
         community: &CommunityRef,
         query: Checked<PageQuery>,
     ) -> Result<Page<Event>, Failure> {
-        let found = self.communities.find(community, viewer).await?;
+        let found = self.communities.standing(community, viewer).await?;
         let community =
             found.filter(CommunityStanding::is_visible).ok_or_else(Failure::not_found)?;
         let unpublished = Unpublished::of(&community, viewer);
@@ -259,6 +347,14 @@ impl EventService {
             staged.jobs.push(promote.unique(new.id).caused_by(context));
         }
     }
+}
+
+fn shown(
+    found: Arc<Held<Event>>,
+    community: &CommunityStanding,
+    organizes: bool,
+) -> Result<Arc<Held<Event>>, Failure> {
+    if is_visible(&found, community, organizes) { Ok(found) } else { Err(Failure::not_found()) }
 }
 
 /// An event that the viewer may manage.

@@ -1,5 +1,8 @@
 //! Time as a parameter.
 
+use std::fmt::Debug;
+use std::time::Instant;
+
 use jiff::{Timestamp, Unit};
 
 /// Tells the time. Use cases never ask the machine.
@@ -19,5 +22,21 @@ impl Clock for SystemClock {
             jiff::TimestampRound::new().smallest(Unit::Microsecond).mode(jiff::RoundMode::Trunc),
         )
         .unwrap_or(now)
+    }
+}
+
+/// Measures how much time has passed.
+pub trait Monotonic: Debug + Send + Sync {
+    /// Now; never earlier than what was answered before.
+    fn now(&self) -> Instant;
+}
+
+/// The machine's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemMonotonic;
+
+impl Monotonic for SystemMonotonic {
+    fn now(&self) -> Instant {
+        Instant::now()
     }
 }

@@ -8,11 +8,14 @@ use async_trait::async_trait;
 use convene_contracts::{EventTypePattern, UnknownEventType};
 use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
+use tracing::{Instrument as _, Span};
 
 use super::error::Failure;
 use super::events::{Consumer, EventLog, LoggedEvent};
+use super::failpoint::{self, Failpoint};
 use super::jobs::{Handler, Job, JobQueue, LeasedJob, NewJob, Outcome, RunJob, handler};
 use super::store::StoreError;
+use super::trace;
 
 /// How long one consumption may take. A consumer's work is one short transaction.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -72,17 +75,33 @@ impl Subscription {
 
     /// Has the consumer take events; a panic and a time-out are failures.
     async fn consume(&self, events: &[&LoggedEvent]) -> Result<(), Failure> {
+        failpoint::reach(Failpoint::Effect);
         let started = Instant::now();
         let consumption = match events {
             [event] => self.consumer.consume(event),
             events => self.consumer.consume_all(events),
         };
-        let consumption = AssertUnwindSafe(consumption).catch_unwind();
+        // Events that are taken together are of several traces: each has its span, and the work is done in the first.
+        let spans = trace::of_each(events.iter().copied(), |event| {
+            tracing::info_span!(
+                "bus.consume",
+                consumer = self.name(),
+                events = events.len(),
+                event = %event.id,
+                event_type = event.event_type,
+                position = event.position,
+            )
+        });
+        let span = spans.first().cloned().unwrap_or_else(Span::current);
+        let consumption = AssertUnwindSafe(consumption.instrument(span)).catch_unwind();
         let outcome = match tokio::time::timeout(TIMEOUT, consumption).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Failure::internal("the consumer panicked")),
             Err(_) => Err(Failure::internal("the consumption took too long")),
         };
+        if outcome.is_ok() {
+            failpoint::reach(Failpoint::InboxCommit);
+        }
         let labels = [
             ("consumer", self.name()),
             ("outcome", if outcome.is_ok() { "consumed" } else { "failed" }),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use convene_domain::text::TextError;
 
+use super::authz::Refused;
 use super::store::{Source, StoreError};
 
 /// The stable code of a failure. Each has a page in the documentation.
@@ -139,6 +140,8 @@ pub struct Failure {
     pub errors: Vec<FieldError>,
     /// When trying again may help.
     pub retry_after: Option<Duration>,
+    /// What the policy did not grant; goes to the audit log and is never shown.
+    pub refused: Option<Box<Refused>>,
     /// The cause, logged once at the boundary and never shown.
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -146,18 +149,20 @@ pub struct Failure {
 impl Failure {
     /// A failure with its code and a sentence for people.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, source: None }
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            refused: None,
+            source: None,
+        }
     }
 
     /// Absent or invisible: both look the same.
     #[must_use]
     pub fn not_found() -> Self {
         Self::new(Code::NotFound, "There is no such resource.")
-    }
-
-    /// Visible, but not allowed.
-    pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Code::Forbidden, detail)
     }
 
     /// No valid credentials.

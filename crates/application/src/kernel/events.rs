@@ -98,6 +98,21 @@ pub struct LoggedEvent {
     pub replay: i32,
 }
 
+/// The member of an envelope that carries the trace.
+#[derive(Default, serde::Deserialize)]
+struct Traced {
+    traceparent: Option<String>,
+}
+
+impl LoggedEvent {
+    /// The trace of the request that caused it, as its envelope has it.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<String> {
+        // An envelope that cannot be read is no matter of traces.
+        serde_json::from_slice::<Traced>(&self.envelope).unwrap_or_default().traceparent
+    }
+}
+
 /// Gives committed events their positions. Any number of processes may call it; one at a time does the work.
 #[async_trait]
 pub trait Sequencer: Send + Sync {
@@ -158,6 +173,12 @@ pub trait EventLog: Send + Sync {
     /// The store's.
     async fn head(&self) -> Result<i64, StoreError>;
 
+    /// How far a sink is behind the newest event; `None` for one that never led. Cheap however far that is.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn lag(&self, sink: &str) -> Result<Option<SinkLag>, StoreError>;
+
     /// Takes the lead over a sink's cursor for the time of the lease: returns its position and a new epoch that ends
     /// every older lead. `None` while another holder's lease runs. A cursor that did not exist begins where the
     /// furthest other one stands: a sink that replaces another goes on from there.
@@ -190,6 +211,15 @@ pub trait EventLog: Send + Sync {
     async fn resign(&self, sink: &str, lead: Lead) -> Result<(), StoreError>;
 }
 
+/// How far a sink is behind the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkLag {
+    /// Events that are not delivered yet.
+    pub events: u64,
+    /// How long ago the oldest of them was recorded; zero without any.
+    pub age: Duration,
+}
+
 /// The right to move a sink's cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lead {
@@ -217,7 +247,8 @@ pub trait Sink: Send + Sync {
     /// [`SinkError`] if nothing can be published now.
     async fn publish(&self, events: &[LoggedEvent]) -> Result<Option<i64>, SinkError>;
 
-    /// Ends what it holds open, such as a connection; there is nothing more to publish.
+    /// Ends what it holds open, such as a connection: there is nothing to publish, for now or for good. It may be called
+    /// again and again.
     async fn close(&self) {}
 }
 

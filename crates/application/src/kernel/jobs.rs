@@ -12,6 +12,9 @@ use uuid::Uuid;
 use super::error::Failure;
 use super::store::StoreError;
 
+pub use super::cron::{CronStore, Duty};
+pub use super::running::{Progress, RunControl};
+
 /// A job type, defined beside the module that owns it.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The stable name, such as `rsvp.promote_waitlist`.
@@ -22,6 +25,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const PRIORITY: i16 = 100;
     /// How often it is tried before it is dead.
     const MAX_ATTEMPTS: i16 = 20;
+    /// How long one run may take; none means what the worker is configured with.
+    const TIMEOUT: Option<Duration> = None;
+    /// Whether a job that has ended is remembered for a day. Hot kinds of which nobody asks save a write.
+    const KEEP: bool = true;
 }
 
 /// A job to be stored with the transaction that stages it.
@@ -31,6 +38,8 @@ pub struct NewJob {
     pub kind: &'static str,
     /// The queue that limits how many run at once.
     pub queue: &'static str,
+    /// The group that it takes turns in; see [`NewJob::group`].
+    pub group: Option<String>,
     /// Its arguments.
     pub payload: serde_json::Value,
     /// At most one live job of this kind has the key. Staging it again makes a waiting one due no later than this one;
@@ -42,6 +51,8 @@ pub struct NewJob {
     pub priority: i16,
     /// How often it is tried before it is dead.
     pub max_attempts: i16,
+    /// Whether it is remembered once it has ended.
+    pub keep: bool,
     /// The trace to continue.
     pub traceparent: Option<String>,
     /// The request that caused it.
@@ -58,11 +69,13 @@ impl NewJob {
         Self {
             kind: J::KIND,
             queue: J::QUEUE,
+            group: None,
             payload: serde_json::to_value(job).expect("job payloads are plain data"),
             unique_key: None,
             run_at: None,
             priority: J::PRIORITY,
             max_attempts: J::MAX_ATTEMPTS,
+            keep: J::KEEP,
             traceparent: None,
             correlation_id: None,
         }
@@ -76,6 +89,14 @@ impl NewJob {
     )]
     pub fn unique(self, key: impl ToString) -> Self {
         Self { unique_key: Some(key.to_string()), ..self }
+    }
+
+    /// One of the jobs of this group, such as `community:01…`. Groups of a queue take turns, however much each of them has
+    /// waiting, and operators may limit how many jobs of one run at once. Transactions that store jobs of one group commit
+    /// one after the other, so a group is nothing for a path on which everybody meets.
+    #[must_use]
+    pub fn group(self, key: impl Into<String>) -> Self {
+        Self { group: Some(key.into()), ..self }
     }
 
     /// Not before this time.
@@ -104,6 +125,8 @@ pub struct LeasedJob {
     pub kind: String,
     /// The queue that it came from.
     pub queue: String,
+    /// The group that it belongs to.
+    pub group: Option<String>,
     /// Its arguments.
     pub payload: serde_json::Value,
     /// This attempt, from 1.
@@ -116,6 +139,8 @@ pub struct LeasedJob {
     pub traceparent: Option<String>,
     /// The request that caused it.
     pub correlation_id: Option<String>,
+    /// The line to its worker: cancelling, and how far it has got.
+    pub control: RunControl,
 }
 
 /// The fence of a leased job: a transaction that carries it commits only while the lease is current.
@@ -161,6 +186,11 @@ pub trait Handler: Send + Sync {
         "default"
     }
 
+    /// How long one run may take; none means what the worker is configured with.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
     /// Runs one job. The same job may run again after a crash: effects outside the database carry (job, attempt).
     async fn run(&self, job: &LeasedJob) -> Outcome;
 }
@@ -193,6 +223,10 @@ impl<J: Job, R: RunJob<J>> Handler for Typed<J, R> {
         J::QUEUE
     }
 
+    fn timeout(&self) -> Option<Duration> {
+        J::TIMEOUT
+    }
+
     async fn run(&self, job: &LeasedJob) -> Outcome {
         match serde_json::from_value(job.payload.clone()) {
             Ok(payload) => self.runner.run(payload, job).await,
@@ -204,7 +238,9 @@ impl<J: Job, R: RunJob<J>> Handler for Typed<J, R> {
 /// The queue of live jobs.
 #[async_trait]
 pub trait JobQueue: Send + Sync {
-    /// Leases due jobs, within each queue by priority, time and id. A kind that is not asked for is left alone.
+    /// Leases due jobs, within each queue by priority, time and id. A kind that is not asked for is left alone. What
+    /// operators have set about a queue or a group is kept to over all workers. Groups take turns, those that were looked
+    /// at longest ago first; within a group jobs come by time, and priorities count among the fifty that are due longest.
     ///
     /// # Errors
     /// The store's.
@@ -216,11 +252,11 @@ pub trait JobQueue: Send + Sync {
     /// The store's.
     async fn next_due(&self, claim: &Claim) -> Result<Option<Duration>, StoreError>;
 
-    /// Prolongs leases; returns the jobs whose lease is lost.
+    /// Prolongs leases and stores how far their runs have got.
     ///
     /// # Errors
     /// The store's.
-    async fn heartbeat(&self, leases: &[Fence], lease: Duration) -> Result<Vec<i64>, StoreError>;
+    async fn heartbeat(&self, beats: &[Beat], lease: Duration) -> Result<Pulse, StoreError>;
 
     /// Ends runs. Those whose epoch is no longer current are left alone and not counted.
     ///
@@ -228,13 +264,20 @@ pub trait JobQueue: Send + Sync {
     /// The store's.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<usize, StoreError>;
 
+    /// Says that groups, each by its queue and its key, may have something to claim: a run of theirs has ended. What is
+    /// not said is noticed a moment later.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn ready(&self, groups: &[(String, String)]) -> Result<(), StoreError>;
+
     /// Ends leases that have run out: their jobs are due again, or dead if that was the last attempt. Returns how many.
     ///
     /// # Errors
     /// The store's.
     async fn rescue(&self) -> Result<usize, StoreError>;
 
-    /// Hands leased jobs back without spending an attempt.
+    /// Hands leased jobs back without spending an attempt; those that were cancelled leave.
     ///
     /// # Errors
     /// The store's.
@@ -266,6 +309,24 @@ pub struct Claim {
     pub lease: Duration,
 }
 
+/// What a worker tells of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    /// Its lease.
+    pub fence: Fence,
+    /// How far it has got; none if it has told nothing.
+    pub progress: Option<Progress>,
+}
+
+/// What a worker hears about its runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// Jobs whose lease is lost.
+    pub lost: Vec<i64>,
+    /// Jobs that an operator wants to end.
+    pub cancelled: Vec<i64>,
+}
+
 /// A queue as the metrics show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueBacklog {
@@ -279,6 +340,11 @@ pub struct QueueBacklog {
     pub running: u64,
     /// Dead letters.
     pub dead: u64,
+}
+
+impl QueueBacklog {
+    /// Counting ends here, so that asking stays cheap when there is most to count.
+    pub const COUNTED: u64 = 10_000;
 }
 
 /// How a run is to be recorded.
@@ -295,6 +361,8 @@ pub struct Settlement {
 pub enum SettledAs {
     /// Done: it leaves the queue.
     Done,
+    /// An operator cancelled it: it leaves the queue.
+    Cancelled,
     /// It runs again after this time; the attempt was spent.
     Retry {
         /// How long to wait.
@@ -312,76 +380,4 @@ pub enum SettledAs {
         /// What failed, for operators.
         error: String,
     },
-}
-
-/// A duty that comes back at fixed times. Its row is unique by (name, tick), so any worker may fire it and none twice.
-#[async_trait]
-pub trait CronStore: Send + Sync {
-    /// Stores the job of each duty whose next tick has come, once; returns how many were stored.
-    ///
-    /// # Errors
-    /// The store's.
-    async fn fire(&self, duties: &[Duty], now: Timestamp) -> Result<usize, StoreError>;
-}
-
-/// A duty of the scheduler.
-#[derive(Clone, Debug)]
-pub struct Duty {
-    /// Its stable name.
-    pub name: &'static str,
-    /// The time between two ticks; ticks are multiples of it since 1970. Missed ticks run once, not each.
-    pub every: Duration,
-    /// The job that a tick stores.
-    pub job: NewJob,
-}
-
-impl Duty {
-    /// The last tick that has come.
-    #[must_use]
-    pub fn tick(&self, now: Timestamp) -> Timestamp {
-        let every = self.every_micros();
-        Timestamp::from_microsecond(now.as_microsecond().div_euclid(every) * every).unwrap_or(now)
-    }
-
-    /// How long it is until the next tick.
-    #[must_use]
-    pub fn until_next(&self, now: Timestamp) -> Duration {
-        let every = self.every_micros();
-        let left = every - now.as_microsecond().rem_euclid(every);
-        Duration::from_micros(left.unsigned_abs())
-    }
-
-    fn every_micros(&self) -> i64 {
-        i64::try_from(self.every.as_micros()).unwrap_or(i64::MAX).max(1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ticks_are_multiples_of_the_period() {
-        let duty = Duty {
-            name: "test",
-            every: Duration::from_secs(600),
-            job: NewJob {
-                kind: "test",
-                queue: "default",
-                payload: serde_json::Value::Null,
-                unique_key: None,
-                run_at: None,
-                priority: 100,
-                max_attempts: 1,
-                traceparent: None,
-                correlation_id: None,
-            },
-        };
-        let now: Timestamp = "2027-04-01T10:07:30Z".parse().unwrap();
-        assert_eq!(duty.tick(now), "2027-04-01T10:00:00Z".parse().unwrap());
-        assert_eq!(duty.until_next(now), Duration::from_secs(150));
-        let on_time: Timestamp = "2027-04-01T10:10:00Z".parse().unwrap();
-        assert_eq!(duty.tick(on_time), on_time);
-        assert_eq!(duty.until_next(on_time), Duration::from_secs(600));
-    }
 }

@@ -1,14 +1,19 @@
 //! What every module shares: failures, time, the unit of work, pages, permissions, events and jobs.
 
+pub mod audit;
 pub mod authz;
 pub mod backoff;
+pub mod cache;
 pub mod changes;
 pub mod clock;
 pub mod consume;
 pub mod context;
+pub mod cron;
 pub mod env;
 pub mod error;
 pub mod events;
+pub mod failpoint;
+pub mod feed;
 pub mod idempotency;
 pub mod jobs;
 pub mod limits;
@@ -17,11 +22,15 @@ pub mod mail;
 pub mod operate;
 pub mod page;
 pub mod precondition;
+pub mod queueing;
 pub mod random;
+pub mod refusals;
 pub mod retry;
+pub mod running;
 pub mod secrets;
 pub mod store;
 pub mod sweep;
+pub mod trace;
 pub mod typed;
 pub mod uow;
 pub mod wake;

@@ -94,6 +94,12 @@ impl<T> Page<T> {
         Ok(Page { items, has_more: self.has_more, next: self.next, prev: self.prev })
     }
 
+    /// The same page with something beside each item, in their order.
+    pub fn zip<U>(self, beside: Vec<U>) -> Page<(T, U)> {
+        let Self { items, has_more, next, prev } = self;
+        Page { items: items.into_iter().zip(beside).collect(), has_more, next, prev }
+    }
+
     /// The same page with each item turned into something else.
     pub fn map<U>(self, item: impl FnMut(T) -> U) -> Page<U> {
         Page {

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use convene_domain::ids::{CommunityId, TypedId};
 use uuid::Uuid;
 
+use super::cache::Stale;
 use super::context::{Actor, RequestContext};
 use super::error::Failure;
 use super::events::NewEvent;
@@ -80,6 +81,9 @@ pub struct Staged {
     pub jobs: Vec<NewJob>,
     /// Replies to keep, by the scope of the key that claimed them.
     pub replies: Vec<([u8; 32], StoredReply)>,
+    /// Keys of what is cached and changes with this commit. Each adapter stages them with the rows that they name, so that
+    /// no use case can forget one.
+    pub stale: Vec<Stale>,
 }
 
 impl Staged {
@@ -99,11 +103,23 @@ impl Staged {
         object: impl TypedId,
         changed: serde_json::Value,
     ) {
+        self.audit_named(context, community, action, object.to_string(), changed);
+    }
+
+    /// Stages an audit entry about what has no typed identifier.
+    pub fn audit_named(
+        &mut self,
+        context: &RequestContext,
+        community: Option<CommunityId>,
+        action: &'static str,
+        object: String,
+        changed: serde_json::Value,
+    ) {
         self.audit.push(AuditEntry {
             context: context.clone(),
             community,
             action,
-            object: object.to_string(),
+            object,
             outcome: AuditOutcome::Done,
             changed,
         });

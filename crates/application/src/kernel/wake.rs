@@ -13,6 +13,8 @@ pub struct Wake {
     pub jobs: Bell,
     /// Something was revoked.
     pub revocations: Bell,
+    /// Something that is cached was changed.
+    pub caches: Bell,
 }
 
 /// Wakes all who listen. Rings that come while a listener is busy count as one, and none is lost.

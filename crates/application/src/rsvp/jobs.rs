@@ -83,6 +83,7 @@ impl RunJob<PromoteWaitlist> for Desk {
         let promoted = self
             .rework(
                 &caused_by(lease),
+                "rsvp.promote",
                 job.event,
                 &[],
                 BATCH,
@@ -102,9 +103,15 @@ impl RunJob<ReleaseEvent> for Desk {
             Err(error) => return Outcome::Retry(error.into()),
         };
         let released = self
-            .rework(&caused_by(lease), job.event, &users, 0, Some(lease.fence()), |line, now| {
-                line.release(&users, Cause::EventCancelled, now);
-            })
+            .rework(
+                &caused_by(lease),
+                "rsvp.release",
+                job.event,
+                &users,
+                0,
+                Some(lease.fence()),
+                |line, now| line.release(&users, Cause::EventCancelled, now),
+            )
             .await;
         again_while_full(released)
     }
@@ -123,6 +130,7 @@ impl RunJob<ReleaseMember> for Desk {
             let released = self
                 .rework(
                     &caused_by(lease),
+                    "rsvp.release",
                     event,
                     &[job.user],
                     0,

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use convene_domain::ids::EventId;
@@ -80,11 +80,14 @@ impl<D: Decide> Lanes<D> {
     /// any more.
     pub(super) async fn submit(&self, event: EventId, wish: Wish) -> Answer {
         let (answer, answered) = oneshot::channel();
+        let entered = Instant::now();
         if self.shared.enqueue(event, Waiting { wish, answer })? {
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move { shared.drive(event).await }.in_current_span());
         }
-        match timeout(self.shared.options.patience, answered).await {
+        let answer = timeout(self.shared.options.patience, answered).await;
+        metrics::histogram!("convene_rsvp_lane_seconds").record(entered.elapsed().as_secs_f64());
+        match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {
                 Err(Failure::internal("the batch of this request ended without an answer"))

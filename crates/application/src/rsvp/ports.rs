@@ -109,6 +109,20 @@ pub trait RsvpReads: Send + Sync {
         user: UserId,
     ) -> Result<Option<(Seen, Option<RsvpView>)>, StoreError>;
 
+    /// These events as the viewer sees them, with their seats; in any order, without those that are not there.
+    async fn seats_of(
+        &self,
+        events: &[EventId],
+        viewer: Option<UserId>,
+    ) -> Result<Vec<(EventId, Seen, Seats)>, StoreError>;
+
+    /// A person's last RSVP to each of these events, where there is one; in any order.
+    async fn last_to_each(
+        &self,
+        events: &[EventId],
+        user: UserId,
+    ) -> Result<Vec<RsvpView>, StoreError>;
+
     /// RSVPs of an event by creation: those of one status, or all that are active.
     async fn of_event(
         &self,
@@ -150,7 +164,6 @@ impl EventFacts {
     /// Whether somebody with this standing may know that the event exists.
     #[must_use]
     pub fn is_visible_to(&self, standing: Standing) -> bool {
-        (!self.private || standing.role.is_some())
-            && (self.published || standing.may(crate::kernel::authz::Action::ManageEvent))
+        standing.sees_event(self.private, self.published)
     }
 }

@@ -1,5 +1,6 @@
 //! The use cases of RSVPs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -135,6 +136,33 @@ impl RsvpService {
         }
     }
 
+    /// How many seats each of these events has left, without those that the viewer may not see.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn availability_of(
+        &self,
+        viewer: Option<UserId>,
+        events: &[EventId],
+    ) -> Result<HashMap<EventId, Availability>, Failure> {
+        let seats = self.desk.reads.seats_of(events, viewer).await?;
+        let visible = seats.into_iter().filter(|(_, seen, _)| seen.is_visible());
+        Ok(visible.map(|(event, _, seats)| (event, seats.into())).collect())
+    }
+
+    /// One's last RSVP to each of these events, where there is one. For events that the person is known to see.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn mine_of(
+        &self,
+        principal: Principal,
+        events: &[EventId],
+    ) -> Result<HashMap<EventId, RsvpView>, Failure> {
+        let mine = self.desk.reads.last_to_each(events, principal.user).await?;
+        Ok(mine.into_iter().map(|view| (view.rsvp.event, view)).collect())
+    }
+
     /// The RSVPs of an event, by creation: of one status, or all that are active.
     ///
     /// # Errors
@@ -180,8 +208,7 @@ impl RsvpService {
     async fn refuse_input(&self, event: EventId, user: UserId, mistake: Failure) -> Failure {
         match self.visible(event, user).await {
             Err(failure) => failure,
-            Ok(seen) if seen.standing.role.is_none() => refusal(Refusal::MembershipRequired),
-            Ok(_) => mistake,
+            Ok(seen) => seen.standing.require(Action::Attend).err().unwrap_or(mistake),
         }
     }
 }
@@ -292,10 +319,12 @@ impl Desk {
         }
     }
 
-    /// Changes an event's line as a job: `act` under the lock, then everything with the job's fence.
+    /// Changes an event's line as a job: `act` under the lock, then everything with the job's fence. The audit log gets one
+    /// entry for all of it.
     pub(super) async fn rework(
         &self,
         context: &RequestContext,
+        action: &'static str,
         event: EventId,
         users: &[UserId],
         promote: u32,
@@ -312,6 +341,8 @@ impl Desk {
         let count = changed.len();
         if count > 0 {
             self.record(tx.staged(), context, event, &facts, line.facts(), now);
+            let told = serde_json::json!({ "rsvps": count });
+            tx.staged().audit(context, Some(facts.community), action, event, told);
             tx.save(event, line.seats(), changed);
             if let Some(fence) = fence {
                 tx.fence(fence, false);
@@ -339,9 +370,10 @@ fn settle(
         return Err(Failure::not_found());
     }
     let member = standing.role.is_some();
-    if !member && matches!(wish.ask, Ask::Attend { .. }) {
-        return Err(refusal(Refusal::MembershipRequired));
-    }
+    standing.require(match wish.ask {
+        Ask::Attend { .. } => Action::Attend,
+        Ask::Withdraw => Action::Withdraw,
+    })?;
     if let Some(reply) = claim?.map_or(Ok(None), Claimed::proceed)? {
         return Ok(Reply::Replayed(reply));
     }

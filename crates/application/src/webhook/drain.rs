@@ -14,10 +14,12 @@ use convene_domain::ids::{DeliveryId, WebhookId};
 use convene_domain::webhook::{Answer, UNREACHABLE_AFTER};
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing::Instrument as _;
 
 use super::egress::{SignedRequest, WebhookSender, WebhookSigner};
 use super::jobs::Drain;
+use super::pace::Pace;
 use super::ports::{ClaimedDelivery, DeliveryQueue, Target, WebhookTx};
 use super::secret;
 use super::settle::{Batch, Rest, Sent};
@@ -26,6 +28,7 @@ use crate::kernel::error::{Code, Failure};
 use crate::kernel::jobs::{LeasedJob, Outcome, RunJob};
 use crate::kernel::secrets::Sealer;
 use crate::kernel::store::StoreError;
+use crate::kernel::trace;
 use crate::kernel::uow::Uow;
 
 /// Nothing is sent later in a run than this: then it is somebody else's turn.
@@ -126,6 +129,7 @@ impl Drainer {
         webhook: WebhookId,
         lease: &LeasedJob,
         turn_ends: Instant,
+        pace: &Pace,
     ) -> Result<Rest, Failure> {
         let now = self.env.now();
         let claimed = self.queue.claim(webhook, now, now + CLAIM, self.options.batch).await?;
@@ -150,7 +154,7 @@ impl Drainer {
                 return Err(failure);
             }
         };
-        let batch = self.send(target, signed, turn_ends).await;
+        let batch = self.send(target, signed, turn_ends, pace).await;
         Ok(self.settle(webhook, &batch, lease).await?)
     }
 
@@ -160,30 +164,38 @@ impl Drainer {
         Ok(if purged >= PURGE_BATCH { Rest::DueAt(now) } else { Rest::Nothing })
     }
 
-    /// Opens the secret once, and signs each delivery with it.
+    /// Opens the secrets once, and signs each delivery with each of them: receivers take whichever they know.
     fn sign(
         &self,
         target: &Target,
         deliveries: Vec<ClaimedDelivery>,
         now: Timestamp,
     ) -> Result<Vec<Signed>, Failure> {
-        let secret =
-            secret::open(&*self.sealer, &target.sealed_secret).map_err(Failure::internal)?;
+        let sealed = target.sealed_secrets.iter();
+        let secrets = sealed.map(|sealed| secret::open(&*self.sealer, sealed));
+        let secrets: Vec<_> = secrets.collect::<Result<_, _>>().map_err(Failure::internal)?;
+        let custom = secret::open_headers(&*self.sealer, target.sealed_headers.as_deref());
+        let custom = custom.map_err(Failure::internal)?;
         let timestamp = now.as_second();
         deliveries
             .into_iter()
             .map(|delivery| {
                 let id = delivery.id.to_string();
-                let signature = self
-                    .signer
-                    .sign(secret.expose_secret(), &id, timestamp, &delivery.body)
+                let sign = |secret: &SecretString| {
+                    self.signer.sign(secret.expose_secret(), &id, timestamp, &delivery.body)
+                };
+                let signatures: Vec<String> = secrets
+                    .iter()
+                    .map(sign)
+                    .collect::<Result<_, _>>()
                     .map_err(Failure::internal)?;
-                let headers = vec![
+                let mut headers: Vec<_> = custom.fields().clone().into_iter().collect();
+                headers.extend([
                     ("content-type".to_owned(), "application/json".to_owned()),
                     ("webhook-id".to_owned(), id),
                     ("webhook-timestamp".to_owned(), timestamp.to_string()),
-                    ("webhook-signature".to_owned(), signature),
-                ];
+                    ("webhook-signature".to_owned(), signatures.join(" ")),
+                ]);
                 let url = target.url.as_str().to_owned();
                 let body = delivery.body.clone();
                 Ok(Signed { delivery, request: SignedRequest { url, headers, body } })
@@ -192,10 +204,18 @@ impl Drainer {
     }
 
     /// Sends a batch until the turn ends, or the brake is pulled.
-    async fn send(&self, target: Target, signed: Vec<Signed>, turn_ends: Instant) -> Batch {
+    async fn send(
+        &self,
+        target: Target,
+        signed: Vec<Signed>,
+        turn_ends: Instant,
+        pace: &Pace,
+    ) -> Batch {
+        let rate = target.rate_limit;
+        let moment = || pace.take(rate, Instant::now(), turn_ends);
         let brake = Brake::default();
         let exchanges: Vec<_> =
-            signed.into_iter().map(|signed| self.exchange(signed, turn_ends, &brake)).collect();
+            signed.into_iter().map(|signed| self.exchange(signed, &moment, &brake)).collect();
         let mut exchanges =
             futures::stream::iter(exchanges).buffer_unordered(self.options.concurrency.max(1));
         let mut batch = Batch { target, sent: Vec::new(), unsent: Vec::new() };
@@ -210,15 +230,33 @@ impl Drainer {
 
     async fn exchange(
         &self,
-        Signed { delivery, request }: Signed,
-        turn_ends: Instant,
+        Signed { delivery, mut request }: Signed,
+        moment: &(dyn Fn() -> Option<Duration> + Sync),
         brake: &Brake,
     ) -> Result<Sent, DeliveryId> {
-        if brake.is_pulled() || Instant::now() >= turn_ends {
+        if brake.is_pulled() {
             return Err(delivery.id);
         }
+        match moment() {
+            None => return Err(delivery.id),
+            Some(Duration::ZERO) => {}
+            Some(wait) => {
+                tokio::time::sleep(wait).await;
+                if brake.is_pulled() {
+                    return Err(delivery.id);
+                }
+            }
+        }
         let at = self.env.now();
-        let attempted = self.sender.post(request).await;
+        let parent = delivery.traceparent.as_deref();
+        let span = trace::detail(
+            || tracing::info_span!("webhook.deliver", delivery = %delivery.id, attempt = delivery.number),
+        );
+        let span = trace::continued(span, parent);
+        // The receiver goes on with the trace, from this very attempt where that is known.
+        let context = trace::traceparent(&span).or_else(|| delivery.traceparent.clone());
+        request.headers.extend(context.map(|context| ("traceparent".to_owned(), context)));
+        let attempted = self.sender.post(request).instrument(span).await;
         let answer = Answer::of(attempted.status, attempted.error.is_none());
         brake.observe(answer);
         metrics::histogram!("convene_webhook_attempt_seconds", "answer" => label(answer))
@@ -229,11 +267,11 @@ impl Drainer {
 
 #[async_trait]
 impl RunJob<Drain> for Drainer {
-    #[tracing::instrument(name = "webhook.deliver", skip_all, fields(webhook = %job.webhook))]
+    #[tracing::instrument(name = "webhook.drain", skip_all, fields(webhook = %job.webhook))]
     async fn run(&self, job: Drain, lease: &LeasedJob) -> Outcome {
-        let turn_ends = Instant::now() + TURN;
+        let (turn_ends, pace) = (Instant::now() + TURN, Pace::default());
         loop {
-            let due = match self.batch(job.webhook, lease, turn_ends).await {
+            let due = match self.batch(job.webhook, lease, turn_ends, &pace).await {
                 Ok(Rest::DueAt(due)) => due,
                 Ok(Rest::Nothing) => return Outcome::Done,
                 Ok(Rest::Settled) => return Outcome::Settled,
@@ -248,6 +286,8 @@ impl RunJob<Drain> for Drainer {
                 Err(failure) => return Outcome::Retry(failure),
             };
             let wait = Duration::try_from(due.duration_since(self.env.now())).unwrap_or_default();
+            // Another run keeps the pace, too: it begins when the next request may go out.
+            let wait = wait.max(pace.rest(Instant::now()));
             if !wait.is_zero() || Instant::now() >= turn_ends {
                 return Outcome::Snooze(wait);
             }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use convene_domain::webhook::{Signature, SignatureScheme};
+use secrecy::SecretString;
 
 /// Decides which URLs an endpoint may have, by the URL's form and by addresses that stand in it literally. Names are
 /// resolved, and every address vetted, when the connection is made.
@@ -91,14 +93,14 @@ impl Attempted {
 
 /// Signs webhooks after Standard Webhooks (<https://www.standardwebhooks.com>).
 pub trait WebhookSigner: Send + Sync {
-    /// A new secret: `whsec_` and 32 random bytes in base64.
-    fn new_secret(&self) -> String;
+    /// A new secret of that scheme.
+    fn new_keys(&self, scheme: SignatureScheme) -> SigningKeys;
 
-    /// The value of `webhook-signature`: `v1,` and HMAC-SHA-256 over `id.timestamp.body` in base64. The timestamp counts
-    /// seconds since 1970.
+    /// One signature of `id.timestamp.body`, as it stands in `webhook-signature`: under a `whsec_…` `v1,` and HMAC-SHA-256,
+    /// under a `whsk_…` `v1a,` and Ed25519, both in base64. The timestamp counts seconds since 1970.
     ///
     /// # Errors
-    /// [`InvalidSecret`] for text that [`WebhookSigner::new_secret`] did not make.
+    /// [`InvalidSecret`] for text that [`WebhookSigner::new_keys`] did not make.
     fn sign(
         &self,
         secret: &str,
@@ -108,7 +110,28 @@ pub trait WebhookSigner: Send + Sync {
     ) -> Result<String, InvalidSecret>;
 }
 
+/// What signs the webhooks of an endpoint, and what verifies them.
+#[derive(Clone, Debug)]
+pub struct SigningKeys {
+    /// What signs, to be kept sealed: `whsec_` and 32 random bytes in base64, or `whsk_` and the 64 bytes of an Ed25519 key
+    /// pair.
+    pub secret: SecretString,
+    /// The scheme, with what everybody may know.
+    pub signature: Signature,
+}
+
+impl SigningKeys {
+    /// What the receiver verifies with: the shared secret, or the public key.
+    #[must_use]
+    pub fn verifier(&self) -> SecretString {
+        match &self.signature {
+            Signature::Hmac => self.secret.clone(),
+            Signature::Ed25519 { public_key } => SecretString::from(public_key.clone()),
+        }
+    }
+}
+
 /// Text that is no webhook secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a webhook secret of the form whsec_…")]
+#[error("not a webhook secret of the form whsec_… or whsk_…")]
 pub struct InvalidSecret;

@@ -87,7 +87,8 @@ impl Consumer for FanOut {
         });
         for ((opened, wanting), at) in fanned.into_iter().zip(instants) {
             let deliveries = wanting.iter().map(|webhook| (self.env.id(at), *webhook)).collect();
-            tx.insert_deliveries(opened.fanned(at)?, deliveries);
+            let Some(event) = opened.fanned(at)? else { continue };
+            tx.insert_deliveries(event, deliveries);
             // Also for endpoints that are disabled: one that is being enabled right now must not miss it.
             let context = opened.context();
             let drains =
@@ -99,7 +100,7 @@ impl Consumer for FanOut {
 }
 
 /// An event of a community with its envelope.
-struct Opened<'a> {
+pub(super) struct Opened<'a> {
     event: &'a LoggedEvent,
     community: CommunityId,
     envelope: CloudEvent,
@@ -107,7 +108,7 @@ struct Opened<'a> {
 
 impl<'a> Opened<'a> {
     /// `None` for an event of no community, which no endpoint is about.
-    fn read(event: &'a LoggedEvent) -> Option<Result<Self, Failure>> {
+    pub(super) fn read(event: &'a LoggedEvent) -> Option<Result<Self, Failure>> {
         let community = event.community?;
         let envelope = serde_json::from_slice(&event.envelope).map_err(Failure::internal);
         Some(envelope.map(|envelope| Self { event, community, envelope }))
@@ -117,17 +118,35 @@ impl<'a> Opened<'a> {
         Wanted {
             community: self.community,
             patterns: patterns_matching(&self.event.event_type),
-            recorded_at: self.envelope.time.get(),
+            recorded_at: self.recorded_at(),
         }
     }
 
-    fn fanned(&self, at: Timestamp) -> Result<FannedEvent, Failure> {
-        Ok(FannedEvent {
+    pub(super) fn recorded_at(&self) -> Timestamp {
+        self.envelope.time.get()
+    }
+
+    /// What is to be delivered; `None` if it is larger than a webhook may be. No event that we record is, by the bounds of
+    /// what it is made of; one that were is left out, told and counted, and holds up nothing behind it.
+    pub(super) fn fanned(&self, at: Timestamp) -> Result<Option<FannedEvent>, Failure> {
+        let body = body(&self.envelope)?;
+        if body.len() > MAX_BODY {
+            tracing::error!(
+                event = %self.event.id,
+                event_type = self.event.event_type,
+                bytes = body.len(),
+                "an event is larger than a webhook may be; it is delivered to nobody"
+            );
+            metrics::counter!("convene_webhook_oversized_total").increment(1);
+            return Ok(None);
+        }
+        Ok(Some(FannedEvent {
             id: self.event.id,
             event_type: self.event.event_type.clone(),
-            body: body(&self.envelope)?,
+            body,
+            traceparent: self.envelope.traceparent.clone(),
             at,
-        })
+        }))
     }
 
     fn context(&self) -> RequestContext {
@@ -141,12 +160,5 @@ impl<'a> Opened<'a> {
 /// The bytes that receivers get.
 fn body(envelope: &CloudEvent) -> Result<Bytes, Failure> {
     let body = serde_json::to_vec(&WebhookBody::from(envelope)).map_err(Failure::internal)?;
-    if body.len() > MAX_BODY {
-        return Err(Failure::internal(format!(
-            "an event of type {} has {} bytes, more than a webhook may have",
-            envelope.r#type,
-            body.len()
-        )));
-    }
     Ok(Bytes::from(body))
 }

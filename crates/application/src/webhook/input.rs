@@ -1,9 +1,12 @@
 //! What clients say about endpoints, before it is known to make sense.
 
+use std::collections::BTreeMap;
+
 use convene_contracts::EventTypePattern;
 use convene_domain::text::Description;
 use convene_domain::webhook::{
-    EndpointPatch, EndpointStatus, EndpointUrl, EventTypes, EventTypesError, NewEndpoint,
+    CustomHeaders, EndpointPatch, EndpointStatus, EndpointUrl, EventTypes, EventTypesError,
+    NewEndpoint, Overlap, RateLimit, SignatureScheme,
 };
 
 use super::egress::{UrlPolicy, UrlRefused};
@@ -18,6 +21,12 @@ pub struct EndpointInput {
     pub event_types: Vec<String>,
     /// What it is for.
     pub description: Option<Description>,
+    /// How its webhooks are signed.
+    pub signature: SignatureScheme,
+    /// Header fields that are sent along.
+    pub headers: BTreeMap<String, String>,
+    /// How many webhooks it takes in a second.
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// A change of an endpoint as it was asked for; what is `None` stays.
@@ -31,21 +40,63 @@ pub struct EndpointChange {
     pub description: Option<Option<Description>>,
     /// Another status.
     pub status: Option<EndpointStatus>,
+    /// Other header fields.
+    pub headers: HeadersChange,
+    /// Another rate, or none.
+    pub rate_limit: Option<Option<RateLimit>>,
+}
+
+/// A change of the header fields of an endpoint.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum HeadersChange {
+    /// None.
+    #[default]
+    Keep,
+    /// There are none any more.
+    Clear,
+    /// Those that are named: with a value they are set, without one taken away.
+    Merge(BTreeMap<String, Option<String>>),
+}
+
+impl std::fmt::Debug for HeadersChange {
+    /// Without the values.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Keep => f.write_str("Keep"),
+            Self::Clear => f.write_str("Clear"),
+            Self::Merge(changes) => f.debug_set().entries(changes.keys()).finish(),
+        }
+    }
+}
+
+/// How a secret is to be replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// How long the old one goes on.
+    pub overlap: Overlap,
+    /// Another scheme; the present one without.
+    pub signature: Option<SignatureScheme>,
 }
 
 impl EndpointInput {
-    /// What the endpoint is made of.
+    /// What the endpoint is made of, and the header fields that are sent along.
     ///
     /// # Errors
-    /// `validation_failed` for patterns that match nothing, `url_refused`.
-    pub(super) fn check(self, policy: &dyn UrlPolicy) -> Result<NewEndpoint, Failure> {
+    /// `validation_failed` for patterns that match nothing and header fields that are not sent, `url_refused`.
+    pub(super) fn check(
+        self,
+        policy: &dyn UrlPolicy,
+    ) -> Result<(NewEndpoint, CustomHeaders), Failure> {
         let event_types = event_types(self.event_types)?;
-        Ok(NewEndpoint { url: url(self.url, policy)?, event_types, description: self.description })
+        let given = self.headers.into_iter().map(|(name, value)| (name, Some(value)));
+        let headers = merged(&CustomHeaders::default(), given.collect())?;
+        let url = url(self.url, policy)?;
+        Ok((NewEndpoint { url, event_types, description: self.description }, headers))
     }
 }
 
 impl EndpointChange {
-    /// The changes.
+    /// The changes, without those of header fields.
     ///
     /// # Errors
     /// As those of [`EndpointInput::check`].
@@ -56,8 +107,27 @@ impl EndpointChange {
             event_types,
             description: self.description,
             status: self.status,
+            rate_limit: self.rate_limit,
+            header_names: None,
         })
     }
+}
+
+/// Header fields with changes applied.
+///
+/// # Errors
+/// `validation_failed`, which names the first field that is not sent.
+pub(super) fn merged(
+    headers: &CustomHeaders,
+    changes: BTreeMap<String, Option<String>>,
+) -> Result<CustomHeaders, Failure> {
+    headers.merged(changes).map_err(|(name, error)| {
+        // As a JSON pointer (RFC 6901 §3).
+        let name = name.replace('~', "~0").replace('/', "~1");
+        let place = Place::Pointer(format!("/headers/{name}"));
+        let detail = error.to_string().into();
+        Failure::invalid(vec![FieldError { place, code: error.code(), detail }])
+    })
 }
 
 fn event_types(patterns: Vec<String>) -> Result<EventTypes, Failure> {
@@ -114,7 +184,19 @@ mod tests {
             url: url.to_owned(),
             event_types: event_types.iter().map(ToString::to_string).collect(),
             description: None,
+            signature: SignatureScheme::Hmac,
+            headers: BTreeMap::new(),
+            rate_limit: None,
         }
+    }
+
+    #[test]
+    fn header_fields_that_are_not_sent_are_pointed_out() {
+        let mut input = input("https://hooks.example/", &["*"]);
+        input.headers = BTreeMap::from([("x/y".to_owned(), "1".to_owned())]);
+        let failure = input.check(&AllButLoopback).unwrap_err();
+        assert_eq!(failure.errors[0].place, Place::Pointer("/headers/x~1y".to_owned()));
+        assert_eq!(failure.errors[0].code, "invalid_format");
     }
 
     #[test]

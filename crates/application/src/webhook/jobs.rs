@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::drain::Drainer;
 use super::notice::Notices;
 use super::ports::DeliveryQueue;
+use super::replay::{ReplayDeliveries, Replays};
 use crate::kernel::clock::Clock;
 use crate::kernel::jobs::{Duty, Handler, Job, LeasedJob, NewJob, Outcome, RunJob, handler};
 
@@ -69,23 +70,22 @@ impl Drain {
 /// Sweeps every hour.
 #[must_use]
 pub fn duty() -> Duty {
-    Duty {
-        name: SweepDeliveries::KIND,
-        every: Duration::from_secs(3_600),
-        job: NewJob::new(&SweepDeliveries {}).unique(SweepDeliveries::KIND),
-    }
+    let job = NewJob::new(&SweepDeliveries {}).unique(SweepDeliveries::KIND);
+    Duty::every(SweepDeliveries::KIND, Duration::from_secs(3_600), job)
 }
 
 /// The handlers of this module's jobs.
 pub fn handlers(
     drainer: Drainer,
     notices: Notices,
+    replays: Replays,
     clock: Arc<dyn Clock>,
     queue: Arc<dyn DeliveryQueue>,
 ) -> Vec<Arc<dyn Handler>> {
     vec![
         handler::<Drain, _>(Arc::new(drainer)),
         handler::<MailFailing, _>(Arc::new(notices)),
+        handler::<ReplayDeliveries, _>(Arc::new(replays)),
         handler::<SweepDeliveries, _>(Arc::new(Sweeper { clock, queue })),
     ]
 }
@@ -98,7 +98,11 @@ struct Sweeper {
 #[async_trait]
 impl RunJob<SweepDeliveries> for Sweeper {
     async fn run(&self, _: SweepDeliveries, _: &LeasedJob) -> Outcome {
-        let before = self.clock.now() - KEEP;
+        let now = self.clock.now();
+        if let Err(error) = self.queue.forget_secrets(now).await {
+            return Outcome::Retry(error.into());
+        }
+        let before = now - KEEP;
         match self.queue.sweep(before, SWEEP_BATCH).await {
             Ok(swept) if swept >= SWEEP_BATCH => Outcome::Snooze(Duration::ZERO),
             Ok(_) => Outcome::Done,

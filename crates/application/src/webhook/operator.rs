@@ -5,8 +5,10 @@ use std::sync::Arc;
 use convene_domain::ids::{CommunityId, DeliveryId, WebhookId};
 use convene_domain::webhook::{DeliveryStatus, Endpoint, EndpointPatch, EndpointStatus};
 
-use super::ports::{DeliveryView, WebhookDirectory, WebhookTx};
+use super::ports::{DeliveryView, Replay, WebhookDirectory, WebhookTx};
+use super::replay::{self, ReplayInput};
 use super::service::{change_endpoint, send_again};
+use super::trial::send_test;
 use crate::kernel::context::RequestContext;
 use crate::kernel::env::Env;
 use crate::kernel::error::{Code, Failure};
@@ -90,6 +92,44 @@ impl WebhookOperator {
         let endpoint = change_endpoint(&mut *tx, context, current, patch, self.env.now());
         tx.commit().await?;
         Ok(endpoint)
+    }
+
+    /// Begins to send many deliveries again; a worker carries it out.
+    ///
+    /// # Errors
+    /// `not_found`, `validation_failed` without a time where one is needed.
+    pub async fn replay(
+        &self,
+        context: &RequestContext,
+        webhook: WebhookId,
+        input: ReplayInput,
+    ) -> Result<(Endpoint, Replay), Failure> {
+        let community = self.existing(webhook).await?.community;
+        let mut tx = self.uow.begin(Vec::new()).await?;
+        let locked = tx.lock_endpoint(community, webhook).await?;
+        let endpoint = locked.ok_or_else(|| no_such_endpoint(webhook))?;
+        let since = replay::since(input, &endpoint)?;
+        let replay = replay::begin(&mut *tx, context, &self.env, &endpoint, since);
+        tx.commit().await?;
+        Ok((endpoint, replay))
+    }
+
+    /// Sends a `webhook.test` to an endpoint.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn test(
+        &self,
+        context: &RequestContext,
+        webhook: WebhookId,
+    ) -> Result<(Endpoint, DeliveryView), Failure> {
+        let community = self.existing(webhook).await?.community;
+        let mut tx = self.uow.begin(Vec::new()).await?;
+        let locked = tx.lock_endpoint(community, webhook).await?;
+        let endpoint = locked.ok_or_else(|| no_such_endpoint(webhook))?;
+        let view = send_test(&mut *tx, context, &self.env, &endpoint)?;
+        tx.commit().await?;
+        Ok((endpoint, view))
     }
 
     async fn existing(&self, webhook: WebhookId) -> Result<Endpoint, Failure> {

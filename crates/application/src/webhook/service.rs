@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use convene_domain::community::CommunityRef;
 use convene_domain::ids::{CommunityId, DeliveryId, WebhookId};
-use convene_domain::webhook::{DeliveryStatus, Endpoint, EndpointPatch};
-use jiff::Timestamp;
+use convene_domain::webhook::{CustomHeaders, DeliveryStatus, Endpoint, EndpointPatch};
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::json;
 
 use super::egress::{UrlPolicy, WebhookSigner};
-use super::input::{EndpointChange, EndpointInput};
+use super::input::{EndpointChange, EndpointInput, HeadersChange, merged};
 use super::jobs::Drain;
-use super::ports::{DeliveryView, WebhookReads, WebhookTx};
+use super::ports::{DeliveryView, EndpointStats, WebhookReads, WebhookTx};
 use super::secret;
 use crate::community::offers::{Communities, CommunityStanding};
 use crate::kernel::authz::Action;
@@ -25,16 +25,21 @@ use crate::kernel::precondition::IfMatch;
 use crate::kernel::secrets::Sealer;
 use crate::kernel::uow::{self, Uow};
 
+/// Of how long ago the deliveries are that figures tell of.
+const STATS_WINDOW: SignedDuration = SignedDuration::from_hours(24);
+/// The most deliveries that figures tell of, so that asking stays cheap.
+pub const STATS_LIMIT: u32 = 10_000;
+
 /// The use cases of endpoints and their deliveries. Cheap to clone.
 #[derive(Clone)]
 pub struct WebhookService {
-    env: Env,
-    uow: Uow<dyn WebhookTx>,
-    reads: Arc<dyn WebhookReads>,
+    pub(super) env: Env,
+    pub(super) uow: Uow<dyn WebhookTx>,
+    pub(super) reads: Arc<dyn WebhookReads>,
     communities: Arc<dyn Communities>,
     policy: Arc<dyn UrlPolicy>,
-    signer: Arc<dyn WebhookSigner>,
-    sealer: Arc<dyn Sealer>,
+    pub(super) signer: Arc<dyn WebhookSigner>,
+    pub(super) sealer: Arc<dyn Sealer>,
 }
 
 /// A new endpoint with its secret, which is shown this once.
@@ -42,7 +47,7 @@ pub struct WebhookService {
 pub struct CreatedEndpoint {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// What its webhooks are signed with: `whsec_…`.
+    /// What its webhooks are verified with: `whsec_…`, or the public key `whpk_…`.
     pub secret: SecretString,
 }
 
@@ -79,18 +84,28 @@ impl WebhookService {
         if idempotency.is_some() {
             tx.open().await?;
         }
-        if let Some(reply) = self.replay_created(&mut *tx, idempotency.as_ref())? {
+        if let Some(reply) = self.replay_sealed(&mut *tx, idempotency.as_ref())? {
             return Ok(reply);
         }
-        let input = input?.check(&*self.policy)?;
+        let input = input?;
+        let (scheme, rate_limit) = (input.signature, input.rate_limit);
+        let (input, headers) = input.check(&*self.policy)?;
         community.ensure_writable()?;
 
         let now = self.env.now();
-        let endpoint = Endpoint::new(self.env.id(now), community.id, principal.user, input, now);
-        let secret = SecretString::from(self.signer.new_secret());
-        tx.insert_endpoint(&endpoint, secret::seal(&*self.sealer, &secret));
+        let keys = self.signer.new_keys(scheme);
+        let endpoint = Endpoint {
+            signature: keys.signature.clone(),
+            header_names: headers.names(),
+            rate_limit,
+            ..Endpoint::new(self.env.id(now), community.id, principal.user, input, now)
+        };
+        tx.insert_endpoint(&endpoint, secret::seal(&*self.sealer, &keys.secret));
+        if let Some(sealed) = secret::seal_headers(&*self.sealer, &headers) {
+            tx.set_headers(endpoint.id, Some(sealed));
+        }
 
-        let created = CreatedEndpoint { endpoint, secret };
+        let created = CreatedEndpoint { endpoint, secret: keys.verifier() };
         let endpoint = &created.endpoint;
         let staged = tx.staged();
         let facts = json!({ "event_types": endpoint.event_types.as_slice() });
@@ -152,8 +167,15 @@ impl WebhookService {
             return Ok(reply);
         }
         if_match.check(&current)?;
-        let patch = change?.check(&*self.policy)?;
+        let mut change = change?;
+        let headers = std::mem::take(&mut change.headers);
+        let mut patch = change.check(&*self.policy)?;
+        let headers = self.changed_headers(&mut *tx, webhook, headers).await?;
         community.ensure_writable()?;
+        if let Some(headers) = headers {
+            patch.header_names = Some(headers.names());
+            tx.set_headers(webhook, secret::seal_headers(&*self.sealer, &headers));
+        }
 
         let outcome = change_endpoint(&mut *tx, context, current, patch, self.env.now());
         tx.staged().reply(idempotency.as_ref(), &outcome);
@@ -219,6 +241,22 @@ impl WebhookService {
         .ok_or_else(Failure::not_found)
     }
 
+    /// How the deliveries of the last day have fared, the newest [`STATS_LIMIT`] of them.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`.
+    pub async fn stats(
+        &self,
+        principal: Principal,
+        community: &CommunityRef,
+        webhook: WebhookId,
+    ) -> Result<(Timestamp, EndpointStats), Failure> {
+        let community = self.managed(principal, community).await?;
+        let since = self.env.now() - STATS_WINDOW;
+        let stats = self.reads.stats(community.id, webhook, since, STATS_LIMIT).await?;
+        Ok((since, stats.ok_or_else(Failure::not_found)?))
+    }
+
     /// Sends a delivery again, under the same id. One that has ended begins a new schedule, one that waits is due at once,
     /// and one that is on its way stays as it is. Nothing is sent while the endpoint is disabled.
     ///
@@ -249,8 +287,29 @@ impl WebhookService {
         Ok(Reply::Fresh(view))
     }
 
+    /// The header fields of a locked endpoint as they will be; none if nothing changes.
+    async fn changed_headers(
+        &self,
+        tx: &mut dyn WebhookTx,
+        webhook: WebhookId,
+        change: HeadersChange,
+    ) -> Result<Option<CustomHeaders>, Failure> {
+        match change {
+            HeadersChange::Keep => Ok(None),
+            HeadersChange::Merge(changes) if changes.is_empty() => Ok(None),
+            HeadersChange::Clear => Ok(Some(CustomHeaders::default())),
+            HeadersChange::Merge(changes) => {
+                let sealed = tx.headers(webhook).await?;
+                let headers = secret::open_headers(&*self.sealer, sealed.as_deref());
+                let headers = headers.map_err(Failure::internal)?;
+                let merged = merged(&headers, changes)?;
+                Ok((merged != headers).then_some(merged))
+            }
+        }
+    }
+
     /// The community, for somebody who may manage its webhooks.
-    async fn managed(
+    pub(super) async fn managed(
         &self,
         principal: Principal,
         community: &CommunityRef,
@@ -262,11 +321,12 @@ impl WebhookService {
         Ok(community)
     }
 
-    fn replay_created(
+    /// The stored reply of an idempotent request that shows a secret.
+    pub(super) fn replay_sealed<T>(
         &self,
         tx: &mut dyn WebhookTx,
-        idempotency: Option<&Idempotency<CreatedEndpoint>>,
-    ) -> Result<Option<Reply<CreatedEndpoint>>, Failure> {
+        idempotency: Option<&Idempotency<T>>,
+    ) -> Result<Option<Reply<T>>, Failure> {
         let reply = match uow::replay(tx, idempotency)? {
             Some(Reply::Replayed(sealed)) => secret::open_reply(&*self.sealer, sealed),
             other => return Ok(other),
@@ -283,13 +343,14 @@ pub(super) fn change_endpoint(
     patch: EndpointPatch,
     now: Timestamp,
 ) -> Endpoint {
+    let headers = patch.header_names.is_some();
     let Some(patched) = current.patched(patch, now) else { return current };
     tx.update_endpoint(&patched);
     let staged = tx.staged();
     if patched.is_enabled() {
         staged.jobs.push(Drain { webhook: patched.id }.job().caused_by(context));
     }
-    let facts = json!({ "fields": differing(&current, &patched) });
+    let facts = json!({ "fields": differing(&current, &patched, headers) });
     staged.audit(context, Some(patched.community), "webhook.update", patched.id, facts);
     patched
 }
@@ -313,12 +374,14 @@ pub(super) fn send_again(
 }
 
 /// The names of the fields that differ. Their values stay out of the audit log: a URL can be a secret.
-fn differing(before: &Endpoint, after: &Endpoint) -> Vec<&'static str> {
+fn differing(before: &Endpoint, after: &Endpoint, headers: bool) -> Vec<&'static str> {
     [
         ("url", before.url != after.url),
         ("event_types", before.event_types != after.event_types),
         ("description", before.description != after.description),
         ("status", before.status != after.status),
+        ("headers", headers),
+        ("rate_limit", before.rate_limit != after.rate_limit),
     ]
     .into_iter()
     .filter_map(|(field, differs)| differs.then_some(field))

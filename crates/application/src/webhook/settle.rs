@@ -3,6 +3,7 @@
 use convene_domain::ids::{DeliveryId, WebhookId};
 use convene_domain::webhook::{Answer, Endpoint, Next, Spread, after_attempt};
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::drain::Drainer;
 use super::egress::Attempted;
@@ -11,6 +12,7 @@ use super::jobs::MailFailing;
 use super::ports::{ClaimedDelivery, SettledAttempt, Target};
 use crate::kernel::context::RequestContext;
 use crate::kernel::events::{NewEvent, Recorder};
+use crate::kernel::failpoint::{self, Failpoint};
 use crate::kernel::jobs::{LeasedJob, NewJob};
 use crate::kernel::random::Random;
 use crate::kernel::retry::retrying;
@@ -77,6 +79,10 @@ impl Drainer {
         let due = verdict.next_due(others_due, (!batch.unsent.is_empty()).then_some(now));
         let (exhausted, disabled) = (verdict.exhausted.len(), verdict.disabled_by.is_some());
 
+        if verdict.disabled_by.is_some() {
+            let facts = json!({ "fields": ["status"] });
+            tx.staged().audit(&context, Some(before.community), "webhook.disable", webhook, facts);
+        }
         if verdict.endpoint != before {
             tx.update_endpoint(&verdict.endpoint);
         }
@@ -85,6 +91,7 @@ impl Drainer {
             tx.release_deliveries(batch.unsent.clone(), now);
         }
         tx.fence(lease.fence(), due.is_none());
+        failpoint::reach(Failpoint::AttemptWrite);
         tx.commit().await?;
         count(exhausted, disabled);
         Ok(due.map_or(Rest::Settled, Rest::DueAt))

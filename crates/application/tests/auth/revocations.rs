@@ -8,6 +8,7 @@ use convene_application::auth::authenticate::{Authenticate as _, PublicKeys as _
 use convene_application::auth::crypto::AccessClaims;
 use convene_application::kernel::clock::Clock as _;
 use convene_application::kernel::error::Code;
+use convene_application::kernel::feed::Follow as _;
 use convene_application::kernel::wake::Wake;
 use convene_domain::ids::{SessionId, TypedId as _, UserId};
 use convene_testkit::poll::poll_until;

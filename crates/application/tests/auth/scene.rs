@@ -12,6 +12,7 @@ use convene_application::auth::{
 };
 use convene_application::kernel::context::{Principal, RequestContext};
 use convene_application::kernel::error::{Code, Failure};
+use convene_application::kernel::feed::Follow as _;
 use convene_application::kernel::jobs::{Handler, LeasedJob, NewJob, Outcome};
 use convene_application::kernel::mail::Message;
 use convene_application::kernel::wake::Wake;
@@ -173,12 +174,14 @@ impl Scene {
             id: 1,
             kind: job.kind.to_owned(),
             queue: job.queue.to_owned(),
+            group: None,
             payload: job.payload.clone(),
             attempt: 1,
             max_attempts: job.max_attempts,
             epoch: 1,
             traceparent: job.traceparent.clone(),
             correlation_id: job.correlation_id.clone(),
+            control: convene_application::kernel::jobs::RunControl::default(),
         };
         self.handlers[job.kind].run(&lease).await
     }

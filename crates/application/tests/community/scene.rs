@@ -1,7 +1,8 @@
 //! The scene of these tests: a service over fakes, and the people who call it.
 
-use convene_application::community::CommunityService;
 use convene_application::community::ports::MemberView;
+use convene_application::community::{CommunityService, Standings};
+use convene_application::kernel::cache::Caches;
 use convene_application::kernel::error::{Checked, Code, Failure};
 use convene_application::kernel::idempotency::Reply;
 use convene_application::kernel::page::{PageQuery, Travel};
@@ -32,8 +33,10 @@ impl Scene {
         let store = FakeStore::<World>::default();
         let clock = Arc::new(FixedClock::default());
         let port = Arc::new(store.clone());
+        let env = env(Arc::clone(&clock));
+        let standings = Standings::new(port.clone(), &Caches::none(Arc::clone(&env.random)));
         Self {
-            service: CommunityService::new(env(Arc::clone(&clock)), port.clone(), port),
+            service: CommunityService::new(env, port.clone(), port, standings),
             owner: store.person(1, "Olga").await,
             admin: store.person(2, "Anna").await,
             organizer: store.person(3, "Emil").await,

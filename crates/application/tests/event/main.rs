@@ -98,7 +98,7 @@ async fn title_and_capacity_are_recorded_apart() {
     let title = json!({ "title": { "old": "Spring Hack Day", "new": "Spring Hack Night" } });
     assert_eq!(data[2]["changed"], title);
     assert_eq!(data[3]["changed"], json!({ "capacity": { "old": 40, "new": 60 } }));
-    assert_eq!(scene.service.get(None, event.id).await.unwrap(), updated);
+    assert_eq!(**scene.service.get(None, event.id).await.unwrap(), updated);
 
     let again = scene.update(&scene.organizer, &event, patch).await.unwrap();
     assert_eq!(again, updated);

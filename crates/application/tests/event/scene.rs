@@ -1,7 +1,8 @@
 //! The scene of these tests: a service over fakes, and the people who call it.
 
-use convene_application::community::CommunityService;
+use convene_application::community::{CommunityService, Standings};
 use convene_application::event::EventService;
+use convene_application::kernel::cache::Caches;
 use convene_application::kernel::error::{Code, Failure};
 use convene_application::kernel::idempotency::Reply;
 use convene_application::kernel::page::{PageQuery, Travel};
@@ -40,8 +41,11 @@ impl Scene {
         let clock = Arc::new(FixedClock::default());
         let env = env(Arc::clone(&clock));
         let port = Arc::new(store.clone());
-        let communities = CommunityService::new(env.clone(), port.clone(), port.clone());
-        let service = EventService::new(env, port.clone(), port.clone(), port);
+        let caches = Caches::none(Arc::clone(&env.random));
+        let standings = Standings::new(port.clone(), &caches);
+        let communities =
+            CommunityService::new(env.clone(), port.clone(), port.clone(), standings.clone());
+        let service = EventService::new(env, port.clone(), port, standings, &caches);
         let owner = store.person(1, "Olga").await;
         let new = NewCommunity {
             slug: Slug::new("rust-berlin").expect("the slug is one"),

@@ -3,11 +3,14 @@
 use convene_application::kernel::error::{Code, Failure};
 use convene_application::kernel::idempotency::Reply;
 use convene_application::kernel::precondition::{IfMatch, Tags};
-use convene_application::webhook::{CreatedEndpoint, EndpointChange, EndpointInput};
+use convene_application::webhook::ports::Replay;
+use convene_application::webhook::{
+    CreatedEndpoint, EndpointChange, EndpointInput, ReplayInput, Rotation,
+};
 use convene_domain::community::{CommunityRef, Visibility};
-use convene_domain::ids::{DeliveryId, TypedId as _, WebhookId};
+use convene_domain::ids::{DeliveryId, ReplayId, TypedId as _, WebhookId};
 use convene_domain::text::{Description, Slug};
-use convene_domain::webhook::{Endpoint, EndpointStatus};
+use convene_domain::webhook::{Endpoint, EndpointStatus, ReplayScope, ReplayStatus};
 use convene_testkit::fake::Caller;
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
@@ -25,6 +28,8 @@ async fn answers(
     let delivery = scene.deliveries(webhook).await[0].id;
     let change = || Ok(EndpointChange::default());
     let if_match = any();
+    let missing = ReplayInput { scope: ReplayScope::Missing, since: None };
+    let replay = scene.store.peek().await.replays.values().next().unwrap().id;
     let failed = |failure: Failure| failure.code;
     vec![
         ("get", service.get(*principal, &target, webhook).await.map_err(failed).err()),
@@ -51,6 +56,39 @@ async fn answers(
                 .err(),
         ),
         (
+            "rotate",
+            service
+                .rotate_secret(context, *principal, &target, webhook, Ok(Rotation::default()), None)
+                .await
+                .map_err(failed)
+                .err(),
+        ),
+        (
+            "test",
+            service.test(context, *principal, &target, webhook, None).await.map_err(failed).err(),
+        ),
+        (
+            "replay",
+            service
+                .replay(context, *principal, &target, webhook, Ok(missing), None)
+                .await
+                .map_err(failed)
+                .err(),
+        ),
+        (
+            "get_replay",
+            service.get_replay(*principal, &target, webhook, replay).await.map_err(failed).err(),
+        ),
+        (
+            "cancel_replay",
+            service
+                .cancel_replay(context, *principal, &target, webhook, replay, None)
+                .await
+                .map_err(failed)
+                .err(),
+        ),
+        ("stats", service.stats(*principal, &target, webhook).await.map_err(failed).err()),
+        (
             "delete",
             service
                 .delete(context, *principal, &target, webhook, &if_match, None)
@@ -65,6 +103,20 @@ async fn answers(
 async fn busy_endpoint(scene: &Scene) -> Endpoint {
     let endpoint = scene.endpoint(&["*"]).await;
     scene.publish(&scene.confirmed()).await;
+    let mut store = scene.store.peek().await;
+    let replay = Replay {
+        id: ReplayId::from_uuid(endpoint.id.uuid()),
+        community: scene.community,
+        webhook: endpoint.id,
+        scope: ReplayScope::Missing,
+        since: endpoint.created_at,
+        status: ReplayStatus::Running,
+        redelivered: 0,
+        cursor: None,
+        created_at: scene.env.now(),
+        ended_at: None,
+    };
+    store.replays = [(replay.id, replay)].into();
     endpoint
 }
 
@@ -96,7 +148,7 @@ async fn an_archived_community_shows_its_webhooks_and_changes_none() {
     let endpoint = busy_endpoint(&scene).await;
     scene.archive().await;
     for (what, answer) in answers(&scene, &scene.admin, &endpoint).await {
-        let reads = ["get", "list", "deliveries"].contains(&what);
+        let reads = ["get", "list", "deliveries", "get_replay", "stats"].contains(&what);
         assert_eq!(answer, (!reads).then_some(Code::CommunityArchived), "{what}");
     }
     for (what, answer) in answers(&scene, &scene.member, &endpoint).await {

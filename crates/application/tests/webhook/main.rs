@@ -7,4 +7,8 @@ mod endpoints;
 #[cfg(test)]
 mod failing;
 #[cfg(test)]
+mod replaying;
+#[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod signing;

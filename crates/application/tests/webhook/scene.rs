@@ -1,7 +1,7 @@
 //! A community with one person of each rank, and a receiver for its webhooks.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,12 +12,14 @@ use convene_application::kernel::error::{Checked, Code, Failure};
 use convene_application::kernel::events::{Consumer as _, LoggedEvent, NewEvent};
 use convene_application::kernel::idempotency::{Idempotency, KeyClaim, Reply, StoredReply};
 use convene_application::kernel::jobs::{Handler, LeasedJob, NewJob, Outcome};
-use convene_application::kernel::page::{PageQuery, Travel};
+use convene_application::kernel::log::{CommunityLog, TypeFilter};
+use convene_application::kernel::page::{Page, PageKey, PageQuery, Travel};
 use convene_application::kernel::precondition::{IfMatch, Tags};
+use convene_application::kernel::store::StoreError;
 use convene_application::webhook::ports::DeliveryView;
 use convene_application::webhook::{
     CreatedEndpoint, Drain, DrainOptions, Drainer, EndpointChange, EndpointInput, FanOut, Notices,
-    WebhookService, handlers,
+    Replays, RotatedEndpoint, Rotation, WebhookService, handlers,
 };
 use convene_contracts::rsvp::RsvpConfirmed;
 use convene_contracts::{CloudEvent, EventPayload};
@@ -26,7 +28,7 @@ use convene_domain::community::{
 };
 use convene_domain::ids::{CommunityId, DeliveryId, RsvpId, TypedId, WebhookId};
 use convene_domain::text::{CommunityName, Slug};
-use convene_domain::webhook::Endpoint;
+use convene_domain::webhook::{Endpoint, SignatureScheme};
 use convene_testkit::fake::webhook::{FakeReceiver, FakeSigner, FakeUrlPolicy, Webhooks};
 use convene_testkit::fake::{Caller, FakeMailer, FakeSealer, FakeStore, FixedClock, World, env};
 use jiff::{SignedDuration, Timestamp};
@@ -40,6 +42,7 @@ pub(crate) struct Scene {
     pub(crate) store: FakeStore<Webhooks>,
     pub(crate) receiver: Arc<FakeReceiver>,
     pub(crate) mailer: Arc<FakeMailer>,
+    log: Arc<FakeLog>,
     pub(crate) service: WebhookService,
     pub(crate) fan_out: Arc<FanOut>,
     handlers: HashMap<&'static str, Arc<dyn Handler>>,
@@ -78,7 +81,9 @@ impl Scene {
             DrainOptions { batch: 4, concurrency: 2 },
         );
         let notices = Notices::new(port.clone(), world_port.clone(), world_port, mailer.clone());
-        let handlers = handlers(drainer, notices, clock.clone(), port.clone());
+        let log = Arc::<FakeLog>::default();
+        let replays = Replays::new(env.clone(), port.clone(), port.clone(), log.clone());
+        let handlers = handlers(drainer, notices, replays, clock.clone(), port.clone());
         let scene = Self {
             fan_out: Arc::new(FanOut::new(env.clone(), port.clone(), port)),
             handlers: handlers.into_iter().map(|handler| (handler.kind(), handler)).collect(),
@@ -94,6 +99,7 @@ impl Scene {
             store,
             receiver,
             mailer,
+            log,
             service,
         };
         scene.found_community().await;
@@ -207,6 +213,22 @@ impl Scene {
         self.fan_out.consume(event).await.unwrap();
     }
 
+    /// Has the log hold an event, without giving it to anybody.
+    pub(crate) fn record(&self, event: &LoggedEvent) {
+        let mut events = self.log.0.lock().unwrap();
+        let position = events.len() as i64 + 1;
+        events.push(LoggedEvent { position, ..event.clone() });
+    }
+
+    pub(crate) async fn rotate(&self, webhook: WebhookId, rotation: Rotation) -> RotatedEndpoint {
+        let Caller { context, principal } = &self.owner;
+        let (target, rotation) = (self.target(), Ok(rotation));
+        let service = &self.service;
+        let rotated =
+            service.rotate_secret(context, *principal, &target, webhook, rotation, None).await;
+        fresh(rotated.unwrap())
+    }
+
     /// Runs the jobs that wait, once each.
     pub(crate) async fn run_jobs(&self) -> Vec<(&'static str, Outcome)> {
         let mut ended = Vec::new();
@@ -221,12 +243,14 @@ impl Scene {
             id: 7,
             kind: job.kind.to_owned(),
             queue: job.queue.to_owned(),
+            group: None,
             payload: job.payload.clone(),
             attempt: 1,
             max_attempts: job.max_attempts,
             epoch: 1,
             traceparent: job.traceparent.clone(),
             correlation_id: job.correlation_id.clone(),
+            control: convene_application::kernel::jobs::RunControl::default(),
         };
         self.handlers[job.kind].run(&lease).await
     }
@@ -254,6 +278,27 @@ impl Scene {
     }
 }
 
+/// The event log of the community.
+#[derive(Default)]
+struct FakeLog(Mutex<Vec<LoggedEvent>>);
+
+#[async_trait::async_trait]
+impl CommunityLog for FakeLog {
+    async fn page(
+        &self,
+        _: CommunityId,
+        filter: &TypeFilter,
+        query: PageQuery,
+    ) -> Result<Page<LoggedEvent>, StoreError> {
+        assert_eq!(filter, &TypeFilter::Any);
+        let after = query.edge().map_or(0, |edge| edge.sort);
+        let events = self.0.lock().unwrap();
+        let behind = events.iter().filter(|event| event.position > after);
+        let fetched = behind.take(usize::try_from(query.fetch()).unwrap()).cloned().collect();
+        Ok(query.page(fetched, |event| PageKey { sort: event.position, id: event.id }))
+    }
+}
+
 pub(crate) fn logged(event: NewEvent) -> LoggedEvent {
     LoggedEvent {
         position: 1,
@@ -271,6 +316,9 @@ pub(crate) fn input(event_types: &[&str]) -> EndpointInput {
         url: "https://hooks.example/crm".to_owned(),
         event_types: event_types.iter().map(ToString::to_string).collect(),
         description: None,
+        signature: SignatureScheme::Hmac,
+        headers: BTreeMap::new(),
+        rate_limit: None,
     }
 }
 

@@ -109,13 +109,6 @@ impl Community {
         }
     }
 
-    /// Whether somebody with this role, or none, may know that the community exists: private ones are for their members,
-    /// archived ones for their owner and admins.
-    #[must_use]
-    pub fn is_visible_to(&self, role: Option<Role>) -> bool {
-        is_visible(self.visibility, self.archived_at.is_some(), role)
-    }
-
     /// Refuses a change of an archived community.
     ///
     /// # Errors
@@ -161,16 +154,6 @@ impl Community {
     }
 }
 
-/// Whether somebody with this role, or none, may know that a community exists.
-#[must_use]
-pub fn is_visible(visibility: Visibility, archived: bool, role: Option<Role>) -> bool {
-    if archived {
-        role >= Some(Role::Admin)
-    } else {
-        visibility == Visibility::Public || role.is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -190,27 +173,6 @@ mod tests {
             visibility: Visibility::Public,
         };
         Community::new(CommunityId::from_uuid(Uuid::nil()), new, at(10))
-    }
-
-    #[test]
-    fn a_private_community_is_for_its_members_and_an_archived_one_for_those_who_run_it() {
-        let (public, private) = (Visibility::Public, Visibility::Private);
-        for (visibility, archived, role, visible) in [
-            (public, false, None, true),
-            (public, false, Some(Role::Member), true),
-            (private, false, None, false),
-            (private, false, Some(Role::Member), true),
-            (public, true, None, false),
-            (public, true, Some(Role::Organizer), false),
-            (public, true, Some(Role::Admin), true),
-            (private, true, Some(Role::Owner), true),
-        ] {
-            assert_eq!(
-                is_visible(visibility, archived, role),
-                visible,
-                "{visibility:?} {archived} {role:?}"
-            );
-        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Answer, EndpointUrl, EventTypes, Health, Spread};
+use super::{Answer, EndpointUrl, EventTypes, Health, RateLimit, Signature, Spread};
 use crate::ids::{CommunityId, UserId, WebhookId};
 use crate::text::Description;
 
@@ -49,6 +49,12 @@ pub struct Endpoint {
     pub event_types: EventTypes,
     /// What it is for.
     pub description: Option<Description>,
+    /// What its webhooks are signed with.
+    pub signature: Signature,
+    /// The names of the header fields that its owner has sent along, in their order. Their values are kept apart.
+    pub header_names: Vec<String>,
+    /// How many webhooks it takes in a second; as many as go without.
+    pub rate_limit: Option<RateLimit>,
     /// Whether anything is sent to it.
     pub status: EndpointStatus,
     /// How it has been answering.
@@ -83,10 +89,14 @@ pub struct EndpointPatch {
     pub description: Option<Option<Description>>,
     /// Another status.
     pub status: Option<EndpointStatus>,
+    /// Another rate, or none.
+    pub rate_limit: Option<Option<RateLimit>>,
+    /// Other header fields, of these names. Given, it is a change: their values are not known here.
+    pub header_names: Option<Vec<String>>,
 }
 
 impl Endpoint {
-    /// A new endpoint, enabled.
+    /// A new endpoint, enabled, with no header fields of its own, no rate, and signed with a shared secret.
     #[must_use]
     pub fn new(
         id: WebhookId,
@@ -102,6 +112,9 @@ impl Endpoint {
             url: new.url,
             event_types: new.event_types,
             description: new.description,
+            signature: Signature::default(),
+            header_names: Vec::new(),
+            rate_limit: None,
             status: EndpointStatus::Enabled,
             health: Health::default(),
             version: 0,
@@ -125,9 +138,12 @@ impl Endpoint {
             event_types: patch.event_types.unwrap_or_else(|| self.event_types.clone()),
             description: patch.description.unwrap_or_else(|| self.description.clone()),
             status: patch.status.unwrap_or(self.status),
+            rate_limit: patch.rate_limit.unwrap_or(self.rate_limit),
             ..self.clone()
         };
-        if patched == *self {
+        let other_headers = patch.header_names.is_some();
+        patched.header_names = patch.header_names.unwrap_or(patched.header_names);
+        if patched == *self && !other_headers {
             return None;
         }
         if patched.url != self.url || (patched.is_enabled() && !self.is_enabled()) {
@@ -135,6 +151,12 @@ impl Endpoint {
         }
         patched.updated_at = now;
         Some(patched)
+    }
+
+    /// The endpoint with another secret, and perhaps another scheme.
+    #[must_use]
+    pub fn rotated(&self, signature: Signature, now: Timestamp) -> Self {
+        Self { signature, updated_at: now, ..self.clone() }
     }
 
     /// Takes note of how an attempt was answered. An endpoint that is gone, or has failed for too long, is disabled: `true` if

@@ -8,7 +8,7 @@ use convene_domain::text::EmailAddress;
 use super::dto::{
     Login, MailRequested, MailTo, Refresh, Register, ResetPassword, Tokens, VerifyEmail,
 };
-use crate::extract::{Body, Caller, Ctx};
+use crate::extract::{Body, Caller, Ctx, NoFilter, Query};
 use crate::problem::{self, Problem, ProblemDetails};
 use crate::reply;
 use crate::state::Http;
@@ -203,9 +203,11 @@ pub(super) async fn refresh(
 pub(super) async fn logout(
     Caller(caller): Caller,
     Ctx(context): Ctx,
+    query: Query<NoFilter>,
     auth: Data<AuthService>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
+    query.open()?;
     http.run(async move { auth.logout(&context, caller).await }).await?;
     Ok(reply::send(reply::no_content()))
 }

@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::expand::{self, Related};
 use crate::json::{Patch, present};
 use crate::{id, rules};
 
 /// A community.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Community {
+pub(crate) struct Community {
     /// Its id.
     id: id::Community,
     /// Its name in URLs. One that it had before leads to it, too.
@@ -42,6 +43,16 @@ pub(super) struct Community {
     /// When it last changed.
     #[schema(example = "2027-03-01T09:00:00.123456Z")]
     updated_at: Timestamp,
+    #[serde(skip_serializing_if = "Related::is_absent")]
+    #[schema(required = false, schema_with = expand::membership)]
+    membership: Related,
+}
+
+impl Community {
+    /// The same with one's own membership.
+    pub(crate) fn with(self, membership: Related) -> Self {
+        Self { membership, ..self }
+    }
 }
 
 impl From<&domain::Community> for Community {
@@ -55,6 +66,7 @@ impl From<&domain::Community> for Community {
             archived_at: community.archived_at,
             created_at: community.created_at,
             updated_at: community.updated_at,
+            membership: Related::default(),
         }
     }
 }
@@ -184,7 +196,7 @@ fn description(text: String) -> Result<Description, Failure> {
 
 /// A member of a community.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Member {
+pub(crate) struct Member {
     /// Who it is.
     user_id: id::User,
     /// How the person is called.

@@ -10,7 +10,7 @@ use convene_domain::ids::UserId;
 use super::Service;
 use super::dto::{Member, PutRole};
 use super::routes::render_done;
-use crate::extract::{Body, Caller, Ctx, IdempotencyKey, List, NoBody, NoFilter, PathId};
+use crate::extract::{Body, Caller, Ctx, IdempotencyKey, List, NoBody, NoFilter, PathId, Query};
 use crate::problem::Problem;
 use crate::reply;
 use crate::state::Http;
@@ -73,7 +73,9 @@ pub(super) async fn leave(
     Ok(reply::answer(http.run(leave).await?, render_done))
 }
 
-/// List the members of a community by joining; for members.
+/// List the members of a community.
+///
+/// By joining, oldest first; for members. Others who can see the community get 403 `membership_required`.
 #[utoipa::path(
     tag = "community",
     operation_id = "list_members",
@@ -95,6 +97,8 @@ pub(super) async fn list_members(
 }
 
 /// Read one's own membership.
+///
+/// Tells one's role. Whoever can see the community and is no member gets 403 `membership_required`.
 #[utoipa::path(
     tag = "community",
     operation_id = "get_my_membership",
@@ -105,11 +109,14 @@ pub(super) async fn list_members(
 pub(super) async fn get_mine(
     Caller(caller): Caller,
     PathId(community): PathId<CommunityRef>,
+    query: Query<NoFilter>,
     service: Data<Service>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let membership = async move { service.communities.own_membership(caller, &community).await };
-    Ok(reply::json(&Member::from(&http.run(membership).await?)))
+    let membership = http.run(membership).await?;
+    query.open()?;
+    Ok(reply::json(&Member::from(&membership)))
 }
 
 /// Give a member another role; for the owner and admins.

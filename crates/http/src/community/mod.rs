@@ -1,12 +1,13 @@
 //! Communities, their members and their event log over HTTP.
 
-mod dto;
+mod audit_log;
+pub(crate) mod dto;
 mod event_log;
 mod members;
 mod path;
 mod routes;
 
-use convene_application::community::{CommunityEventLog, CommunityService};
+use convene_application::community::{CommunityAuditLog, CommunityEventLog, CommunityService};
 
 use crate::Routes;
 
@@ -17,6 +18,8 @@ pub struct Service {
     pub communities: CommunityService,
     /// What is recorded about them.
     pub event_log: CommunityEventLog,
+    /// Who did what in them.
+    pub audit_log: CommunityAuditLog,
 }
 
 /// Registers the routes of this module, and with them their documentation.
@@ -32,7 +35,8 @@ pub fn routes(api: &mut Routes<'_>) {
         .service(members::list_members)
         .service(members::get_mine)
         .service(members::set_role)
-        .service(event_log::read_event_log);
+        .service(event_log::read_event_log)
+        .service(audit_log::read_audit_log);
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use convene_domain::community::{self as domain, CommunityPatch, CommunityRef, Ne
 
 use super::Service;
 use super::dto::{Community, CreateCommunity, PatchCommunity};
+use crate::expand::{Expander, OfCommunity};
 use crate::extract::{
-    Body, Caller, Ctx, IdempotencyKey, IfMatchHeader, IfNoneMatchHeader, List, MaybeCaller, NoBody,
-    NoFilter, PathId,
+    Body, Caller, Ctx, Expand, IdempotencyKey, IfMatchHeader, IfNoneMatchHeader, List, MaybeCaller,
+    NoBody, PathId, Query,
 };
 use crate::problem::Problem;
+use crate::reply::Rendered;
 use crate::state::Http;
 use crate::{etag, reply};
 
@@ -28,6 +30,8 @@ fn tag(community: &domain::Community) -> String {
 }
 
 /// Make a community, and own it.
+///
+/// A slug that another community has or had is refused with 409 `slug_taken`.
 #[utoipa::path(
     tag = "community",
     operation_id = "create_community",
@@ -51,46 +55,64 @@ pub(super) async fn create(
     Ok(reply::answer(http.run(create).await?, render_created))
 }
 
-/// List public communities and one's own, newest first, without archived ones.
+/// List communities.
+///
+/// The public ones and one's own, newest first, without archived ones.
 #[utoipa::path(
     tag = "community",
     operation_id = "list_communities",
-    params(List<NoFilter>),
+    params(List<Expand<OfCommunity>>),
     responses((status = 200, description = "A page of them.", body = reply::PageOf<Community>)),
     security((), ("bearer" = []))
 )]
 #[get("/v1/communities")]
 pub(super) async fn list_communities(
     MaybeCaller(caller): MaybeCaller,
-    list: List<NoFilter>,
+    list: List<Expand<OfCommunity>>,
     service: Data<Service>,
+    expander: Data<Expander>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let viewer = caller.map(|caller| caller.user);
     let (query, frame) = list.open();
-    let query = query.map(|query| query.page);
-    let page = http.run(async move { service.communities.list(viewer, query).await }).await?;
-    Ok(frame.reply(page.map(|community| Community::from(&community))))
+    let (query, expansion) = Expand::split(query);
+    let list = async move {
+        let page = service.communities.list(viewer, query).await?;
+        let ids: Vec<_> = page.items.iter().map(|community| community.id).collect();
+        let beside = expander.beside_communities(caller, &expansion, &ids).await?;
+        Ok(page.zip(beside))
+    };
+    let page = http.run(list).await?;
+    Ok(frame.reply(page.map(|(community, beside)| Community::from(&community).with(beside))))
 }
 
-/// List one's own communities, the one joined last first, without archived ones.
+/// List one's own communities.
+///
+/// Those that one is a member of, the one joined last first, without archived ones.
 #[utoipa::path(
     tag = "community",
     operation_id = "list_my_communities",
-    params(List<NoFilter>),
+    params(List<Expand<OfCommunity>>),
     responses((status = 200, description = "A page of them.", body = reply::PageOf<Community>)),
 )]
 #[get("/v1/users/me/communities")]
 pub(super) async fn list_mine(
     Caller(caller): Caller,
-    list: List<NoFilter>,
+    list: List<Expand<OfCommunity>>,
     service: Data<Service>,
+    expander: Data<Expander>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let (query, frame) = list.open();
-    let query = query.map(|query| query.page);
-    let page = http.run(async move { service.communities.joined(caller, query).await }).await?;
-    Ok(frame.reply(page.map(|community| Community::from(&community))))
+    let (query, expansion) = Expand::split(query);
+    let list = async move {
+        let page = service.communities.joined(caller, query).await?;
+        let ids: Vec<_> = page.items.iter().map(|community| community.id).collect();
+        let beside = expander.beside_communities(Some(caller), &expansion, &ids).await?;
+        Ok(page.zip(beside))
+    };
+    let page = http.run(list).await?;
+    Ok(frame.reply(page.map(|(community, beside)| Community::from(&community).with(beside))))
 }
 
 /// Read a community.
@@ -99,7 +121,7 @@ pub(super) async fn list_mine(
 #[utoipa::path(
     tag = "community",
     operation_id = "get_community",
-    params(PathId<CommunityRef>, IfNoneMatchHeader),
+    params(PathId<CommunityRef>, Query<Expand<OfCommunity>>, IfNoneMatchHeader),
     responses((status = 200, description = "The community.", body = Community), (status = 304, description = "Unchanged.")),
     security((), ("bearer" = []))
 )]
@@ -108,13 +130,28 @@ pub(super) async fn get(
     request: HttpRequest,
     MaybeCaller(caller): MaybeCaller,
     PathId(community): PathId<CommunityRef>,
+    query: Query<Expand<OfCommunity>>,
     service: Data<Service>,
+    expander: Data<Expander>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let viewer = caller.map(|caller| caller.user);
-    let community =
-        http.run(async move { service.communities.get(viewer, &community).await }).await?;
-    Ok(reply::resource(&request, &Community::from(&community)))
+    let community = match service.communities.peek(viewer, &community) {
+        Some(known) => known?,
+        None => {
+            let service = service.clone();
+            http.run(async move { service.communities.get(viewer, &community).await }).await?
+        }
+    };
+    let expansion = query.open()?.expansion();
+    if expansion.is_empty() {
+        let rendered = |community: &_| Rendered::of(&Community::from(community));
+        return Ok(community.made(rendered).reply(&request));
+    }
+    let asked = [community.id];
+    let beside = async move { expander.beside_communities(caller, &expansion, &asked).await };
+    let beside = http.run(beside).await?.pop().unwrap_or_default();
+    Ok(reply::json(&Community::from(&**community).with(beside)))
 }
 
 /// Change a community; for its owner and admins.

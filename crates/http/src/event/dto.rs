@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::instant::Instant;
+use crate::expand::{self, BesideEvent, Related};
 use crate::json::{Patch, present};
 use crate::{id, rules};
 
 /// An event of a community.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// Its id.
     id: id::Event,
     /// The community that it belongs to.
@@ -62,6 +63,23 @@ pub(super) struct Event {
     /// When it last changed.
     #[schema(example = "2027-03-15T10:00:00.123456Z")]
     updated_at: Timestamp,
+    #[serde(skip_serializing_if = "Related::is_absent")]
+    #[schema(required = false, schema_with = expand::availability)]
+    availability: Related,
+    #[serde(skip_serializing_if = "Related::is_absent")]
+    #[schema(required = false, schema_with = expand::community)]
+    community: Related,
+    #[serde(skip_serializing_if = "Related::is_absent")]
+    #[schema(required = false, schema_with = expand::rsvp)]
+    rsvp: Related,
+}
+
+impl Event {
+    /// The same with what comes with it.
+    pub(crate) fn with(self, beside: BesideEvent) -> Self {
+        let BesideEvent { availability, community, rsvp } = beside;
+        Self { availability, community, rsvp, ..self }
+    }
 }
 
 impl From<&domain::Event> for Event {
@@ -84,6 +102,9 @@ impl From<&domain::Event> for Event {
             rsvp_closes_at: event.window.closes_at(),
             created_at: event.created_at,
             updated_at: event.updated_at,
+            availability: Related::default(),
+            community: Related::default(),
+            rsvp: Related::default(),
         }
     }
 }

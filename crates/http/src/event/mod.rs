@@ -1,6 +1,6 @@
 //! Events of a community over HTTP.
 
-mod dto;
+pub(crate) mod dto;
 mod instant;
 mod routes;
 

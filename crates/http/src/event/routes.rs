@@ -9,11 +9,13 @@ use convene_domain::event::{self as domain, EventPatch, NewEvent};
 use convene_domain::ids::EventId;
 
 use super::dto::{CancelEvent, CreateEvent, Event, PatchEvent};
+use crate::expand::{Expander, OfEvent};
 use crate::extract::{
-    Body, Caller, Ctx, IdempotencyKey, IfMatchHeader, IfNoneMatchHeader, List, MaybeCaller, NoBody,
-    NoFilter, OptionalBody, PathId,
+    Body, Caller, Ctx, Expand, IdempotencyKey, IfMatchHeader, IfNoneMatchHeader, List, MaybeCaller,
+    NoBody, OptionalBody, PathId, Query,
 };
 use crate::problem::Problem;
+use crate::reply::Rendered;
 use crate::state::Http;
 use crate::{etag, reply};
 
@@ -59,7 +61,7 @@ pub(super) async fn create(
 #[utoipa::path(
     tag = "event",
     operation_id = "list_events",
-    params(PathId<CommunityRef>, List<NoFilter>),
+    params(PathId<CommunityRef>, List<Expand<OfEvent>>),
     responses((status = 200, description = "A page of them.", body = reply::PageOf<Event>)),
     security((), ("bearer" = []))
 )]
@@ -67,16 +69,22 @@ pub(super) async fn create(
 pub(super) async fn list_of_community(
     MaybeCaller(caller): MaybeCaller,
     PathId(community): PathId<CommunityRef>,
-    list: List<NoFilter>,
+    list: List<Expand<OfEvent>>,
     events: Data<EventService>,
+    expander: Data<Expander>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let viewer = caller.map(|caller| caller.user);
     let (query, frame) = list.open();
-    let query = query.map(|query| query.page);
-    let page =
-        http.run(async move { events.of_community(viewer, &community, query).await }).await?;
-    Ok(frame.reply(page.map(|event| Event::from(&event))))
+    let (query, expansion) = Expand::split(query);
+    let list = async move {
+        let page = events.of_community(viewer, &community, query).await?;
+        let ids: Vec<_> = page.items.iter().map(|event| (event.id, event.community)).collect();
+        let beside = expander.beside_events(caller, &expansion, &ids).await?;
+        Ok(page.zip(beside))
+    };
+    let page = http.run(list).await?;
+    Ok(frame.reply(page.map(|(event, beside)| Event::from(&event).with(beside))))
 }
 
 /// Read an event.
@@ -85,7 +93,7 @@ pub(super) async fn list_of_community(
 #[utoipa::path(
     tag = "event",
     operation_id = "get_event",
-    params(PathId<EventId>, IfNoneMatchHeader),
+    params(PathId<EventId>, Query<Expand<OfEvent>>, IfNoneMatchHeader),
     responses((status = 200, description = "The event.", body = Event), (status = 304, description = "Unchanged.")),
     security((), ("bearer" = []))
 )]
@@ -94,12 +102,24 @@ pub(super) async fn get(
     request: HttpRequest,
     MaybeCaller(caller): MaybeCaller,
     PathId(event): PathId<EventId>,
+    query: Query<Expand<OfEvent>>,
     events: Data<EventService>,
+    expander: Data<Expander>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let viewer = caller.map(|caller| caller.user);
-    let event = http.run(async move { events.get(viewer, event).await }).await?;
-    Ok(reply::resource(&request, &Event::from(&event)))
+    let event = match events.peek(viewer, event) {
+        Some(known) => known?,
+        None => http.run(async move { events.get(viewer, event).await }).await?,
+    };
+    let expansion = query.open()?.expansion();
+    if expansion.is_empty() {
+        return Ok(event.made(|event| Rendered::of(&Event::from(event))).reply(&request));
+    }
+    let asked = [(event.id, event.community)];
+    let beside = async move { expander.beside_events(caller, &expansion, &asked).await };
+    let beside = http.run(beside).await?.pop().unwrap_or_default();
+    Ok(reply::json(&Event::from(&**event).with(beside)))
 }
 
 /// Change an event; for its organisers, the community's admins and its owner.
@@ -132,7 +152,10 @@ pub(super) async fn update(
     Ok(reply::answer(http.run(update).await?, render))
 }
 
-/// Announce a draft; for its organisers, the community's admins and its owner.
+/// Announce a draft.
+///
+/// From then on everybody who can see the community sees the event. For its organisers, the community's admins and its
+/// owner.
 #[utoipa::path(
     tag = "event",
     operation_id = "publish_event",

@@ -1,4 +1,4 @@
-//! Bodies: received within limits of size and time, read strictly, judged later.
+//! Bodies: received within limits of size and time, read strictly, judged later. What has a body takes no query.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,8 +20,10 @@ use utoipa::PartialSchema;
 
 use super::http_of;
 use super::idempotency::sha256_array;
+use super::list::without_query;
 use crate::json;
 use crate::settings::BodyLimits;
+use crate::versions::Older;
 
 /// A body that has been received, as an idempotency key needs it.
 pub trait Received {
@@ -89,11 +91,14 @@ where
     type Future = Extracting<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let content_type = content_type(request);
+        let (content_type, query) = (content_type(request), without_query(request));
+        let older = Older::of(request);
         let receiving = receive(request, payload.take());
         Box::pin(async move {
             Ok(Self::read(receiving.await, |bytes| {
-                content_type.admit(bytes).and_then(|()| json::from_slice(bytes))
+                content_type.admit(bytes)?;
+                let input = read_json(bytes, older.as_ref())?;
+                query.map(|()| input)
             }))
         })
     }
@@ -124,35 +129,49 @@ where
     type Future = Extracting<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let content_type = content_type(request);
+        let (content_type, query) = (content_type(request), without_query(request));
+        let older = Older::of(request);
         let receiving = receive(request, payload.take());
         Box::pin(async move {
             Ok(Self(Body::read(receiving.await, |bytes| {
-                if bytes.is_empty() {
-                    return Ok(T::default());
-                }
-                content_type.admit(bytes).and_then(|()| json::from_slice(bytes))
+                let input = if bytes.is_empty() {
+                    T::default()
+                } else {
+                    content_type.admit(bytes)?;
+                    read_json(bytes, older.as_ref())?
+                };
+                query.map(|()| input)
             })))
         })
+    }
+}
+
+/// Reads a body as the handler takes it, whatever version the client has. The fingerprint of an idempotency key is that of
+/// the bytes which were sent.
+fn read_json<T>(bytes: &Bytes, older: Option<&Older>) -> Checked<T>
+where
+    T: DeserializeOwned + PartialSchema + Validate<Context = ()>,
+{
+    match older {
+        None => json::from_slice(bytes),
+        Some(older) => json::from_slice_through(bytes, |body| older.request(body)),
     }
 }
 
 /// The body of a call that takes none, `POST …/publish` for example. Its content is ignored, but an idempotency key
 /// protects it all the same.
 #[derive(Debug)]
-pub struct NoBody {
-    received: Checked<[u8; 32]>,
-}
+pub struct NoBody(Body<()>);
 
 impl Received for NoBody {
     type Input = ();
 
     fn fingerprint(&self) -> Option<[u8; 32]> {
-        self.received.as_ref().ok().copied()
+        self.0.fingerprint()
     }
 
     fn into_input(self) -> Checked<()> {
-        self.received.map(|_| ())
+        self.0.into_input()
     }
 }
 
@@ -161,13 +180,9 @@ impl FromRequest for NoBody {
     type Future = Extracting<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let query = without_query(request);
         let receiving = receive(request, payload.take());
-        Box::pin(async move {
-            let bytes = receiving.await;
-            Ok(Self {
-                received: bytes.map(|bytes| sha256_array(&digest::digest(&digest::SHA256, &bytes))),
-            })
-        })
+        Box::pin(async move { Ok(Self(Body::read(receiving.await, |_| query))) })
     }
 }
 

@@ -24,6 +24,13 @@ impl FromRequest for Ctx {
     type Future = Ready<Result<Self, Infallible>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self::of(request)))
+    }
+}
+
+impl Ctx {
+    /// What is remembered of this request.
+    pub(crate) fn of(request: &HttpRequest) -> Self {
         let http = http_of(request);
         let principal = match authentication(request) {
             Authentication::Known(principal) => Some(principal),
@@ -37,13 +44,13 @@ impl FromRequest for Ctx {
             .map(|agent| {
                 agent.chars().filter(|c| !c.is_control()).take(USER_AGENT_LENGTH).collect()
             });
-        ready(Ok(Self(RequestContext {
+        Self(RequestContext {
             actor: principal.map_or(Actor::System, |principal| Actor::User(principal.user)),
             session: principal.map(|principal| principal.session),
             request_id: ids.request_id,
             traceparent: ids.traceparent,
             client_ip: client_ip(request.head(), &http.settings.trusted_proxies),
             user_agent,
-        })))
+        })
     }
 }

@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{ObjectBuilder, Type};
 
-use super::{Authentication, authentication, http_of, parameter};
+use super::{Authentication, authentication, expand, http_of, parameter};
 use crate::cursor::Binding;
 use crate::reply::PageOf;
 use crate::state::Http;
@@ -62,11 +62,45 @@ impl<F> List<F> {
     }
 }
 
+/// The query of a read that is no list. Like [`List`] it never refuses the request itself: [`Query::open`] hands over the
+/// mistakes for the handler to tell once it is decided that the caller may see the resource.
+#[derive(Debug)]
+pub struct Query<F>(Checked<F>);
+
+impl<F> Query<F> {
+    /// What was asked for.
+    pub fn open(self) -> Checked<F> {
+        self.0
+    }
+}
+
+impl<F> FromRequest for Query<F>
+where
+    F: DeserializeOwned + Validate<Context = ()> + 'static,
+{
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let (parameters, mistakes) = pairs(request.query_string());
+        expand::charge(request, &parameters);
+        ready(Ok(Self(filter(parameters, mistakes))))
+    }
+}
+
+impl<F: IntoParams> IntoParams for Query<F> {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        F::into_params(place)
+    }
+}
+
 /// What a page needs beside its items: the list that it belongs to.
 #[derive(Debug)]
 pub struct PageFrame {
     http: Arc<Http>,
     binding: Binding,
+    /// Filters and expansions, for the links to other pages.
+    query: String,
     limit: u16,
 }
 
@@ -96,12 +130,9 @@ impl PageFrame {
     }
 
     fn link(&self, direction: &str, cursor: &str, relation: &str) -> String {
-        let Binding { path, filters, .. } = &self.binding;
-        let separator = if filters.is_empty() { "" } else { "&" };
-        format!(
-            "<{path}?{filters}{separator}limit={}&{direction}={cursor}>; rel=\"{relation}\"",
-            self.limit
-        )
+        let (path, query, limit) = (&self.binding.path, &self.query, self.limit);
+        let separator = if query.is_empty() { "" } else { "&" };
+        format!("<{path}?{query}{separator}limit={limit}&{direction}={cursor}>; rel=\"{relation}\"")
     }
 }
 
@@ -115,9 +146,11 @@ where
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let http = http_of(request);
         let parameters = Parameters::parse(request.query_string());
+        expand::charge(request, &parameters.filters);
         let binding = Binding {
             path: request.path().to_owned(),
-            filters: parameters.filters_as_query(),
+            // What comes with the items does not change which they are.
+            filters: parameters.as_query(|name| name != expand::NAME),
             principal: match authentication(request) {
                 Authentication::Known(principal) => Some(principal.user),
                 Authentication::Anonymous | Authentication::Failed(_) => None,
@@ -126,6 +159,7 @@ where
         let limit = parameters.limit();
         let frame = PageFrame {
             binding,
+            query: parameters.as_query(|_| true),
             limit: limit.as_ref().ok().copied().unwrap_or(DEFAULT_LIMIT),
             http,
         };
@@ -145,31 +179,22 @@ struct Parameters {
 
 impl Parameters {
     fn parse(query: &str) -> Self {
-        let mut seen: Map<String, Value> = Map::new();
-        let mut mistakes = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.contains_key(&*name) {
-                mistakes.push(mistake(&name, "duplicate_parameter", "is given twice"));
-            } else if value.contains('\0') || name.contains('\0') {
-                mistakes.push(mistake(&name, "control_character", "must not contain NUL"));
-            } else {
-                seen.insert(name.into_owned(), Value::String(value.into_owned()));
-            }
-        }
-        let mut take = |name: &str| match seen.remove(name) {
+        let (mut filters, mistakes) = pairs(query);
+        let mut take = |name: &str| match filters.remove(name) {
             Some(Value::String(value)) => Some(value),
             _ => None,
         };
         let (limit, after, before) = (take("limit"), take("after"), take("before"));
-        Self { limit, after, before, filters: seen, mistakes }
+        Self { limit, after, before, filters, mistakes }
     }
 
-    /// The filters in the order of their names, so that the order in the query does not matter.
-    fn filters_as_query(&self) -> String {
+    /// Filters in the order of their names, so that the order in the query does not matter.
+    fn as_query(&self, which: impl Fn(&str) -> bool) -> String {
         let mut pairs: Vec<(&str, &str)> = self
             .filters
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()))
+            .filter(|(name, _)| which(name))
             .collect();
         pairs.sort_unstable();
         form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
@@ -193,19 +218,7 @@ impl Parameters {
         if after.is_some() && before.is_some() {
             mistakes.push(mistake("before", "not_allowed", "cannot be given together with after"));
         }
-        let filter = json::read::<F>(Value::Object(filters), &Vec::new)
-            .and_then(|filter| rules::check(&filter).map(|()| filter));
-        let filter = match filter {
-            Ok(filter) if mistakes.is_empty() => filter,
-            outcome => {
-                let in_filters = outcome.err().unwrap_or_default();
-                mistakes.extend(in_filters.into_iter().map(as_parameter));
-                return Err(Failure {
-                    detail: "The query has invalid parameters.".into(),
-                    ..Failure::invalid(mistakes)
-                });
-            }
-        };
+        let filter = filter(filters, mistakes)?;
         let key = |cursor: String| {
             frame.binding.read(&*frame.http.ports.digester, &cursor).ok_or_else(|| {
                 Failure::new(
@@ -220,6 +233,48 @@ impl Parameters {
             (None, None) => Travel::First,
         };
         Ok(ListQuery { page: PageQuery { limit, travel }, filter })
+    }
+}
+
+/// Refuses a query in a call that takes none.
+pub(super) fn without_query(request: &HttpRequest) -> Checked<()> {
+    let (parameters, mistakes) = pairs(request.query_string());
+    filter::<NoFilter>(parameters, mistakes).map(drop)
+}
+
+/// The parameters of a query by name.
+fn pairs(query: &str) -> (Map<String, Value>, Vec<FieldError>) {
+    let mut seen: Map<String, Value> = Map::new();
+    let mut mistakes = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if seen.contains_key(&*name) {
+            mistakes.push(mistake(&name, "duplicate_parameter", "is given twice"));
+        } else if value.contains('\0') || name.contains('\0') {
+            mistakes.push(mistake(&name, "control_character", "must not contain NUL"));
+        } else {
+            seen.insert(name.into_owned(), Value::String(value.into_owned()));
+        }
+    }
+    (seen, mistakes)
+}
+
+/// The parameters as a struct, unless they, or those read before, have mistakes.
+fn filter<F>(parameters: Map<String, Value>, mut mistakes: Vec<FieldError>) -> Checked<F>
+where
+    F: DeserializeOwned + Validate<Context = ()>,
+{
+    let filter = json::read::<F>(Value::Object(parameters), &Vec::new)
+        .and_then(|filter| rules::check(&filter).map(|()| filter));
+    match filter {
+        Ok(filter) if mistakes.is_empty() => Ok(filter),
+        outcome => {
+            let in_filters = outcome.err().unwrap_or_default();
+            mistakes.extend(in_filters.into_iter().map(as_parameter));
+            Err(Failure {
+                detail: "The query has invalid parameters.".into(),
+                ..Failure::invalid(mistakes)
+            })
+        }
     }
 }
 
@@ -239,20 +294,28 @@ fn as_parameter(error: FieldError) -> FieldError {
 
 impl<F: IntoParams> IntoParams for List<F> {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let text = || ObjectBuilder::new().schema_type(Type::String).build();
+        let cursor = || {
+            let example = crate::reply::CURSOR_EXAMPLE;
+            ObjectBuilder::new().schema_type(Type::String).examples([example]).build()
+        };
         let limit = ObjectBuilder::new()
             .schema_type(Type::Integer)
             .minimum(Some(1))
             .maximum(Some(MAX_LIMIT))
             .default(Some(DEFAULT_LIMIT.into()))
+            .examples([50])
             .build();
         let query = |name, description, schema| {
             parameter(ParameterIn::Query, name, false, description, schema)
         };
         let mut parameters = vec![
             query("limit", "The most items to return.", limit),
-            query("after", "Return what follows this cursor.", text()),
-            query("before", "Return what precedes this cursor. Not together with `after`.", text()),
+            query("after", "Return what follows this cursor.", cursor()),
+            query(
+                "before",
+                "Return what precedes this cursor. Not together with `after`.",
+                cursor(),
+            ),
         ];
         parameters.extend(F::into_params(|| Some(ParameterIn::Query)));
         parameters

@@ -1,24 +1,26 @@
 //! What handlers take from a request.
 //!
 //! Extractors are polled in the order of the handler's arguments. [`Caller`] and [`PathId`] decide at once and may refuse
-//! the request; so a handler names them in the order 401, 404. [`Body`] and [`List`] never refuse: they hand over a
+//! the request; so a handler names them in the order 401, 404. [`Body`], [`List`] and [`Query`] never refuse: they hand over a
 //! [`Checked`](convene_application::kernel::error::Checked) value, whose mistakes the use case tells after it has decided
 //! about visibility, permission and preconditions. Each extractor is `IntoParams`, so the same names document it.
 
 mod body;
 mod caller;
 mod context;
+mod expand;
 mod idempotency;
 mod list;
 mod path;
 mod precondition;
 
-pub use body::{Body, NoBody, OptionalBody};
+pub use body::{Body, NoBody, OptionalBody, Received};
 pub(crate) use caller::{Authentication, authentication};
 pub use caller::{Caller, MaybeCaller};
 pub use context::Ctx;
+pub use expand::{Expand, Expansion, Relations};
 pub use idempotency::IdempotencyKey;
-pub use list::{List, ListQuery, NoFilter, PageFrame};
+pub use list::{List, ListQuery, NoFilter, PageFrame, Query};
 pub use path::{PathId, PathSegment};
 pub(crate) use precondition::tag_list;
 pub use precondition::{IfMatchHeader, IfNoneMatchHeader};

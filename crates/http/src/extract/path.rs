@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use convene_application::kernel::error::Failure;
-use convene_domain::ids::{CommunityId, DeliveryId, EventId, RsvpId, UserId, WebhookId};
+use convene_domain::ids::{CommunityId, DeliveryId, EventId, ReplayId, RsvpId, UserId, WebhookId};
 use utoipa::IntoParams;
 use utoipa::openapi::Object;
 use utoipa::openapi::path::{Parameter, ParameterIn};
@@ -54,6 +54,7 @@ path_segments! {
     RsvpId = "rsvp",
     WebhookId = "webhook",
     DeliveryId = "delivery",
+    ReplayId = "replay",
 }
 
 /// The path segment of that kind: `PathId<EventId>` is the `{event}` of the route. A segment of another form is 404, with

@@ -9,7 +9,7 @@ use actix_web::{FromRequest, HttpRequest};
 use convene_application::kernel::precondition::{IfMatch, Tags};
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
-use utoipa::openapi::{ObjectBuilder, Type};
+use utoipa::openapi::{Object, ObjectBuilder, Type};
 
 use super::parameter;
 use crate::etag::{self, TagList};
@@ -45,10 +45,7 @@ impl FromRequest for IfMatchHeader {
 
 impl IntoParams for IfMatchHeader {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let schema = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .examples(["\"9f2c1b7a0d4e8f36\""])
-            .build();
+        let schema = tags();
         let description =
             "The ETag of the resource as you know it, or `*` to change it whatever it is.";
         vec![parameter(ParameterIn::Header, "If-Match", true, description, schema)]
@@ -61,10 +58,18 @@ pub struct IfNoneMatchHeader;
 
 impl IntoParams for IfNoneMatchHeader {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let schema = ObjectBuilder::new().schema_type(Type::String).build();
+        let schema = tags();
         let description = "The ETag of the resource as you know it; 304 if it is still the same.";
         vec![parameter(ParameterIn::Header, "If-None-Match", false, description, schema)]
     }
+}
+
+/// A list of tags, for the documentation.
+fn tags() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .examples(["\"9f2c1b7a0d4e8f3619ab3c47d5e7a608\""])
+        .build()
 }
 
 /// All field lines of a header together; malformed ones cannot get here.

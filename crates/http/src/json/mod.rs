@@ -12,6 +12,7 @@ pub use patch::{Patch, present};
 use convene_application::kernel::error::{Checked, Code, Failure, FieldError, Place};
 use garde::Validate;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use utoipa::PartialSchema;
 
 use crate::rules;
@@ -27,7 +28,18 @@ pub fn from_slice<T>(body: &[u8]) -> Checked<T>
 where
     T: DeserializeOwned + PartialSchema + Validate<Context = ()>,
 {
-    let value = strict::parse(body)?;
+    from_slice_through(body, |value| value)
+}
+
+/// The same for a body that has another form than the DTO: `adapt` turns what was sent into what is read.
+///
+/// # Errors
+/// As above; the places of mistakes are those after `adapt`.
+pub(crate) fn from_slice_through<T>(body: &[u8], adapt: impl FnOnce(Value) -> Value) -> Checked<T>
+where
+    T: DeserializeOwned + PartialSchema + Validate<Context = ()>,
+{
+    let value = adapt(strict::parse(body)?);
     let dto: T = read(value, &|| required_fields::<T>()).map_err(Failure::invalid)?;
     rules::check(&dto).map_err(Failure::invalid)?;
     Ok(dto)

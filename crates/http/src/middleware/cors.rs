@@ -26,8 +26,12 @@ pub(crate) fn cors(settings: &Settings) -> Cors {
             "ETag",
             "Link",
             "Location",
+            "RateLimit",
+            "RateLimit-Policy",
             "Retry-After",
             "Convene-Version",
+            "Deprecation",
+            "Sunset",
             "Idempotent-Replayed",
             "X-Request-Id",
         ])

@@ -100,7 +100,7 @@ impl LastAnswer {
             .as_error::<Problem>()
             .cloned()
             .unwrap_or_else(|| Failure::internal(error.to_string()).into());
-        problem::log(problem.failure());
+        problem::log(problem.failure(), None);
         let response = problem.error_response();
         let base = &http.settings.public_url;
         let details = ProblemDetails::of(problem.failure(), response.status(), base, request_id);

@@ -1,12 +1,15 @@
 //! The access log and the metrics of requests, with a bounded set of labels.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::Instant;
 
 use actix_web::Error;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
+use metrics::{Counter, Histogram};
 
 /// Counts and times the request, and writes one line about it.
 pub(crate) async fn measure(
@@ -31,7 +34,7 @@ pub(crate) async fn measure(
         ),
         Err(error) => (error.as_response_error().status_code(), None, None),
     };
-    let route = route.unwrap_or_else(|| "unmatched".to_owned());
+    let route = route.as_deref().unwrap_or("unmatched");
     let elapsed = begun.elapsed();
     tracing::info!(
         target: "convene_http::access",
@@ -41,17 +44,51 @@ pub(crate) async fn measure(
         bytes,
         "request finished"
     );
-    metrics::counter!(
-        "http_requests_total",
-        "method" => method, "route" => route.clone(), "status" => status.as_str().to_owned()
-    )
-    .increment(1);
-    metrics::histogram!("http_request_duration_seconds", "method" => method, "route" => route)
-        .record(elapsed.as_secs_f64());
+    with_meters(route, method, status, |meters| {
+        meters.requests.increment(1);
+        meters.duration.record(elapsed.as_secs_f64());
+    });
     outcome
 }
 
 /// Methods can be made up, labels must not be.
+/// The meters of one route, method and status.
+struct Meters {
+    requests: Counter,
+    duration: Histogram,
+}
+
+/// By route, then by method and status: looked up without a copy of the route.
+type MetersByRoute = HashMap<String, HashMap<(&'static str, StatusCode), Meters>>;
+
+thread_local! {
+    /// To find a meter by its labels costs more than all else that is measured here. Routes, methods and statuses are few.
+    static METERS: RefCell<MetersByRoute> = RefCell::default();
+}
+
+fn with_meters(
+    route: &str,
+    method: &'static str,
+    status: StatusCode,
+    record: impl FnOnce(&Meters),
+) {
+    METERS.with_borrow_mut(|routes| {
+        if !routes.contains_key(route) {
+            routes.insert(route.to_owned(), HashMap::new());
+        }
+        let Some(of_route) = routes.get_mut(route) else { return };
+        record(of_route.entry((method, status)).or_insert_with(|| Meters {
+            requests: metrics::counter!(
+                "convene_http_requests_total",
+                "method" => method, "route" => route.to_owned(), "status" => status.as_str().to_owned()
+            ),
+            duration: metrics::histogram!(
+                "convene_http_request_duration_seconds", "method" => method, "route" => route.to_owned()
+            ),
+        }));
+    });
+}
+
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -70,13 +107,13 @@ struct Gauge;
 
 impl Gauge {
     fn enter() -> Self {
-        metrics::gauge!("http_requests_in_flight").increment(1);
+        metrics::gauge!("convene_http_requests_in_flight").increment(1);
         Self
     }
 }
 
 impl Drop for Gauge {
     fn drop(&mut self) {
-        metrics::gauge!("http_requests_in_flight").decrement(1);
+        metrics::gauge!("convene_http_requests_in_flight").decrement(1);
     }
 }

@@ -10,10 +10,10 @@ use convene_application::kernel::error::Failure;
 use convene_application::kernel::store::Source;
 
 use super::RequestIds;
-use crate::extract::http_of;
+use crate::extract::{Ctx, http_of};
 use crate::problem::{self, Problem, ProblemDetails, code_of, entry};
 
-/// Gives a failed reply its problem body and logs the cause. A reply that has one already passes.
+/// Gives a failed reply its problem body, logs the cause, and has a refusal audited. A reply that has one already passes.
 pub(crate) async fn problems(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -29,12 +29,16 @@ pub(crate) async fn problems(
     let base = &http.settings.public_url;
     let body = match response.response().error().and_then(|error| error.as_error::<Problem>()) {
         Some(problem) => {
-            problem::log(problem.failure());
+            problem::log(problem.failure(), Some(response.request()));
+            if let Some(refused) = &problem.failure().refused {
+                let Ctx(context) = Ctx::of(response.request());
+                http.ports.refusals.note(context, (**refused).clone());
+            }
             ProblemDetails::of(problem.failure(), status, base, &ids.request_id)
         }
         None => {
             let failure = foreign(status, response.response().error());
-            problem::log(&failure);
+            problem::log(&failure, Some(response.request()));
             ProblemDetails::of(&failure, status, base, &ids.request_id)
         }
     };

@@ -1,39 +1,58 @@
 //! `Convene-Version`: the date whose behaviour a client is written for. What changes within `/v1` only adds; where that is
-//! not possible, a client that pins a date keeps what it knows.
+//! not possible, a client that pins a date keeps what it knows ([`versions`](crate::versions)).
 
 use actix_web::Error;
-use actix_web::body::{EitherBody, MessageBody};
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use convene_application::kernel::error::{Code, Failure};
-use jiff::civil::Date;
 
+use crate::extract::http_of;
+use crate::openapi::Document;
 use crate::problem::Problem;
+use crate::versions::{Older, Versions};
 
 const NAME: HeaderName = HeaderName::from_static("convene-version");
-/// The date of the last dated change: what a client gets that pins nothing.
-const CURRENT: &str = "2026-11-23";
 
-/// Refuses what is no date, and tells with every reply which date's behaviour it shows.
-pub(crate) async fn pin_version<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let pinned = match request.headers().get(&NAME) {
-        None => HeaderValue::from_static(CURRENT),
-        Some(value) if is_date(value) => value.clone(),
-        Some(_) => {
-            let detail = "Convene-Version must be a date of the form YYYY-MM-DD.";
-            let problem = Problem::from(Failure::new(Code::MalformedRequest, detail));
-            return Ok(request.error_response(problem).map_into_right_body());
-        }
+/// Refuses what is no version, tells with every reply which one it shows, and translates for older ones.
+pub(crate) async fn pin_version(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let versions = http_of(request.request()).settings.versions;
+    let (version, refused) = match pinned(&request, &versions) {
+        Ok(version) => (version, None),
+        Err(failure) => (versions.pinned_by_default(), Some(failure)),
     };
-    let mut response = next.call(request).await?;
-    response.headers_mut().insert(NAME, pinned);
-    Ok(response.map_into_left_body())
+    let unknown = versions.after(version);
+    let mut response = if let Some(failure) = refused {
+        request.error_response(Problem::from(failure)).map_into_boxed_body()
+    } else if unknown.is_empty() {
+        next.call(request).await?.map_into_boxed_body()
+    } else {
+        let older = Older::new(version, unknown, operation(&request).as_deref());
+        older.prepare(&mut request);
+        older.answer(next.call(request).await?).await
+    };
+    response.headers_mut().insert(NAME, HeaderValue::from_static(version));
+    Ok(response)
 }
 
-fn is_date(value: &HeaderValue) -> bool {
-    value.to_str().is_ok_and(|text| text.len() == 10 && text.parse::<Date>().is_ok())
+/// The version that a request is written for.
+fn pinned(request: &ServiceRequest, versions: &Versions) -> Result<&'static str, Failure> {
+    let Some(value) = request.headers().get(&NAME) else {
+        return Ok(versions.pinned_by_default());
+    };
+    versions.find(value.to_str().unwrap_or_default()).map_err(|unknown| {
+        Failure::new(Code::MalformedRequest, format!("The header Convene-Version {unknown}."))
+    })
+}
+
+/// Which operation is called.
+fn operation(request: &ServiceRequest) -> Option<String> {
+    let document = request.app_data::<Data<Document>>()?;
+    let operation = document.operation(request.method(), &request.match_pattern()?)?;
+    Some(operation.id.clone())
 }

@@ -3,13 +3,15 @@
 use actix_web::Error;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::http::uri::Authority;
+use actix_web::http::{StatusCode, Version};
 use actix_web::middleware::Next;
 use convene_application::kernel::error::{Checked, Code, Failure};
 
-use crate::etag;
+use crate::extract::http_of;
 use crate::problem::Problem;
+use crate::{etag, operations};
 
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 
@@ -34,7 +36,8 @@ pub(crate) async fn well_formed<B: MessageBody>(
         *response.response_mut().status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Ok(response);
     }
-    match check(request.head()) {
+    let http = http_of(request.request());
+    match check(request.head()).and_then(|()| host(request.head(), &http.settings.allowed_hosts)) {
         Ok(()) => Ok(next.call(request).await?.map_into_left_body()),
         Err(failure) => Ok(request.error_response(Problem::from(failure)).map_into_right_body()),
     }
@@ -68,12 +71,43 @@ fn check(head: &RequestHead) -> Checked<()> {
     Ok(())
 }
 
+/// Whether the request says, and says once, which server it means (RFC 9112 §3.2), and it is this one. What a load balancer
+/// asks by address is answered to anybody.
+fn host(head: &RequestHead, allowed: &[String]) -> Checked<()> {
+    let mut named = head.headers.get_all(header::HOST);
+    let (named, another) = (named.next(), named.next());
+    if another.is_some() || named.is_none() && head.version == Version::HTTP_11 {
+        return Err(malformed("A request has one Host header."));
+    }
+    if allowed.is_empty() || operations::ALWAYS_SERVED.contains(&head.uri.path()) {
+        return Ok(());
+    }
+    // The name of an absolute target counts more than the header (RFC 9112 §3.2.2).
+    let authority = head.uri.authority().map(Authority::as_str);
+    let name = authority.or_else(|| named?.to_str().ok()).map(without_port).unwrap_or_default();
+    if allowed.iter().any(|host| host.eq_ignore_ascii_case(name)) {
+        Ok(())
+    } else {
+        Err(malformed("The Host header names another server."))
+    }
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
     Failure::new(Code::MalformedRequest, detail)
 }
 
 /// Whether each `%` is followed by two hexadecimal digits and the octets are UTF-8 in the end.
 fn is_encoded_utf8(text: &str) -> bool {
+    if !text.contains('%') {
+        return true;
+    }
     let mut octets = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, behind)) = rest.split_first() {
@@ -92,10 +126,10 @@ fn is_encoded_utf8(text: &str) -> bool {
 }
 
 fn tags_are_well_formed(headers: &HeaderMap, name: &HeaderName) -> bool {
-    let lines: Vec<_> = headers.get_all(name).map(|line| line.to_str().ok()).collect();
-    if lines.is_empty() {
+    if !headers.contains_key(name) {
         return true;
     }
+    let lines: Vec<_> = headers.get_all(name).map(|line| line.to_str().ok()).collect();
     lines
         .into_iter()
         .collect::<Option<Vec<_>>>()
@@ -111,11 +145,10 @@ fn accepts_json(headers: &HeaderMap) -> bool {
     }
     lines.flat_map(|line| line.split(',')).any(|range| {
         let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let suits = matches!(
-            kind.as_str(),
-            "" | "*/*" | "application/*" | "application/json" | "application/problem+json"
-        );
+        let kind = parts.next().unwrap_or_default();
+        let suits = ["", "*/*", "application/*", "application/json", "application/problem+json"]
+            .iter()
+            .any(|known| kind.eq_ignore_ascii_case(known));
         let excluded = parts.any(|parameter| {
             parameter
                 .split_once('=')
@@ -141,6 +174,28 @@ mod tests {
         for bad in ["/%", "/%4", "/%zz", "/%FF", "/%C3"] {
             assert!(!is_encoded_utf8(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_request_names_this_server_once() {
+        let asked = |hosts: &[&'static str], path: &str| {
+            let mut request = TestRequest::with_uri(path);
+            for name in hosts {
+                request = request.append_header((header::HOST, *name));
+            }
+            let allowed = ["api.example".to_owned(), "[::1]".to_owned()];
+            host(request.to_srv_request().head(), &allowed).is_ok()
+        };
+        for good in ["api.example", "API.example", "api.example:443", "[::1]:8080", "[::1]"] {
+            assert!(asked(&[good], "/v1/users/me"), "{good}");
+        }
+        for bad in ["evil.example", "api.example.evil.example", "api.example:x", "127.0.0.1", ""] {
+            assert!(!asked(&[bad], "/v1/users/me"), "{bad}");
+            assert!(asked(&[bad], "/livez"), "{bad}");
+        }
+        assert!(!asked(&[], "/livez"));
+        assert!(!asked(&["api.example", "api.example"], "/livez"));
+        assert!(!asked(&["api.example"], "http://evil.example/v1/users/me"));
     }
 
     #[test]

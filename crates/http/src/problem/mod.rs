@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use convene_application::kernel::error::{Code, Failure, FieldError, Place};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -127,7 +127,7 @@ pub struct ProblemError {
     pub pointer: Option<String>,
     /// Which query parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = "limit")]
     pub parameter: Option<String>,
     /// The stable code of the mistake.
     #[schema(example = "out_of_range")]
@@ -165,13 +165,13 @@ impl ProblemDetails {
 
     /// The bytes of the body.
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("strings and numbers always serialise")
+        crate::reply::inert(serde_json::to_vec(self).expect("strings and numbers always serialise"))
     }
 }
 
 /// Writes the whole chain of causes to the log: failures of the server as errors, the rest as a debugging aid. Called
-/// once per failed request, inside its span.
-pub(crate) fn log(failure: &Failure) {
+/// once per failed request, inside its span. The request tells its route, where it is known.
+pub(crate) fn log(failure: &Failure, request: Option<&HttpRequest>) {
     let status = entry(failure.code).status;
     let code: &'static str = failure.code.into();
     if failure.source.is_none() {
@@ -182,7 +182,8 @@ pub(crate) fn log(failure: &Failure) {
     }
     let cause = Chain(failure);
     if status.is_server_error() {
-        tracing::error!(code, error = %cause, "request failed");
+        let route = request.and_then(HttpRequest::match_pattern);
+        tracing::error!(code, route, error = %cause, "request failed");
     } else {
         tracing::debug!(code, error = %cause, "request refused");
     }

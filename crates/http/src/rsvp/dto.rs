@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::expand::{self, Related};
 use crate::id;
 
 /// How many people come.
@@ -32,7 +33,7 @@ impl From<PutRsvp> for PartySize {
 
 /// One person's answer to one event.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Rsvp {
+pub(crate) struct Rsvp {
     /// A new one each time the person joins again after cancelling.
     id: id::Rsvp,
     /// The event.
@@ -54,6 +55,16 @@ pub(super) struct Rsvp {
     /// When it last changed.
     #[schema(example = "2027-04-01T08:30:00.123456Z")]
     updated_at: Timestamp,
+    #[serde(skip_serializing_if = "Related::is_absent")]
+    #[schema(required = false, schema_with = expand::event)]
+    event: Related,
+}
+
+impl Rsvp {
+    /// The same with its event.
+    pub(super) fn with(self, event: Related) -> Self {
+        Self { event, ..self }
+    }
 }
 
 impl From<&RsvpView> for Rsvp {
@@ -67,6 +78,7 @@ impl From<&RsvpView> for Rsvp {
             waitlist_position: *position,
             created_at: rsvp.created_at,
             updated_at: rsvp.updated_at,
+            event: Related::default(),
         }
     }
 }
@@ -121,7 +133,7 @@ pub(super) struct RsvpFilter {
 
 /// How many seats an event has left. Changes with every RSVP.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EventAvailability {
+pub(crate) struct EventAvailability {
     /// All seats; null without a limit.
     #[schema(example = 50)]
     capacity: Option<u32>,

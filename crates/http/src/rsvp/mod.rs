@@ -1,6 +1,6 @@
 //! RSVPs to events over HTTP.
 
-mod dto;
+pub(crate) mod dto;
 mod routes;
 
 use convene_application::rsvp::RsvpService;

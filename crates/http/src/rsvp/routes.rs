@@ -8,9 +8,10 @@ use convene_domain::ids::EventId;
 use convene_domain::rsvp::{Admission, PartySize, Status};
 
 use super::dto::{EventAvailability, PutRsvp, Rsvp, RsvpFilter};
+use crate::expand::{Expander, OfRsvp};
 use crate::extract::{
-    Body, Caller, Ctx, IdempotencyKey, IfNoneMatchHeader, List, MaybeCaller, NoBody, NoFilter,
-    PathId,
+    Body, Caller, Ctx, Expand, IdempotencyKey, IfNoneMatchHeader, List, MaybeCaller, NoBody,
+    NoFilter, PathId, Query,
 };
 use crate::problem::Problem;
 use crate::reply;
@@ -78,11 +79,13 @@ pub(super) async fn delete_mine(
     Ok(reply::answer(http.run(withdraw).await?, render))
 }
 
-/// Read one's own RSVP to an event, the last if there were several.
+/// Read one's own RSVP to an event.
+///
+/// The last if there were several; a cancelled one stays readable.
 #[utoipa::path(
     tag = "rsvp",
     operation_id = "get_my_rsvp",
-    params(PathId<EventId>, IfNoneMatchHeader),
+    params(PathId<EventId>, Query<Expand<OfRsvp>>, IfNoneMatchHeader),
     responses((status = 200, description = "The RSVP.", body = Rsvp), (status = 304, description = "Unchanged.")),
 )]
 #[get("/v1/events/{event}/rsvps/me")]
@@ -90,14 +93,24 @@ pub(super) async fn get_mine(
     request: HttpRequest,
     Caller(caller): Caller,
     PathId(event): PathId<EventId>,
+    query: Query<Expand<OfRsvp>>,
     rsvps: Data<RsvpService>,
+    expander: Data<Expander>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let view = http.run(async move { rsvps.mine(caller, event).await }).await?;
-    Ok(reply::resource(&request, &Rsvp::from(&view)))
+    let expansion = query.open()?.expansion();
+    if expansion.is_empty() {
+        return Ok(reply::resource(&request, &Rsvp::from(&view)));
+    }
+    let beside = async move { expander.beside_rsvps(caller, &expansion, &[event]).await };
+    let beside = http.run(beside).await?.pop().unwrap_or_default();
+    Ok(reply::json(&Rsvp::from(&view).with(beside)))
 }
 
-/// List the RSVPs of an event by creation; for its organisers, admins and the owner.
+/// List the RSVPs of an event.
+///
+/// By creation, oldest first; for its organisers, the community's admins and its owner.
 #[utoipa::path(
     tag = "rsvp",
     operation_id = "list_rsvps",
@@ -118,27 +131,38 @@ pub(super) async fn list_of_event(
     Ok(frame.reply(page.map(|view| Rsvp::from(&view))))
 }
 
-/// List one's own RSVPs, newest first.
+/// List one's own RSVPs.
+///
+/// Newest first, cancelled ones included.
 #[utoipa::path(
     tag = "rsvp",
     operation_id = "list_my_rsvps",
-    params(List<NoFilter>),
+    params(List<Expand<OfRsvp>>),
     responses((status = 200, description = "A page of them.", body = reply::PageOf<Rsvp>)),
 )]
 #[get("/v1/users/me/rsvps")]
 pub(super) async fn list_mine(
     Caller(caller): Caller,
-    list: List<NoFilter>,
+    list: List<Expand<OfRsvp>>,
     rsvps: Data<RsvpService>,
+    expander: Data<Expander>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let (query, frame) = list.open();
-    let query = query.map(|query| query.page);
-    let page = http.run(async move { rsvps.of_user(caller, query).await }).await?;
-    Ok(frame.reply(page.map(|view| Rsvp::from(&view))))
+    let (query, expansion) = Expand::split(query);
+    let list = async move {
+        let page = rsvps.of_user(caller, query).await?;
+        let events: Vec<_> = page.items.iter().map(|view| view.rsvp.event).collect();
+        let beside = expander.beside_rsvps(caller, &expansion, &events).await?;
+        Ok(page.zip(beside))
+    };
+    let page = http.run(list).await?;
+    Ok(frame.reply(page.map(|(view, beside)| Rsvp::from(&view).with(beside))))
 }
 
 /// Read how many seats an event has left.
+///
+/// Counts change with each RSVP, so the reply has no tag. Without a capacity `capacity` and `seats_left` are null.
 #[utoipa::path(
     tag = "rsvp",
     operation_id = "get_availability",
@@ -150,10 +174,12 @@ pub(super) async fn list_mine(
 pub(super) async fn availability(
     MaybeCaller(caller): MaybeCaller,
     PathId(event): PathId<EventId>,
+    query: Query<NoFilter>,
     rsvps: Data<RsvpService>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let viewer = caller.map(|caller| caller.user);
     let seats = http.run(async move { rsvps.availability(viewer, event).await }).await?;
+    query.open()?;
     Ok(reply::json(&EventAvailability::from(seats)))
 }

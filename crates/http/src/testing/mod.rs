@@ -2,15 +2,18 @@
 
 mod bodies;
 mod changes;
+mod described;
 mod document;
+mod limits;
 mod lists;
 mod notes;
 mod platform;
 mod refusals;
+mod versions;
 mod wire;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use actix_web::body::{BoxBody, to_bytes};
 use actix_web::dev::{Service, ServiceResponse};
@@ -21,10 +24,12 @@ use actix_web::web::Data;
 use async_trait::async_trait;
 use aws_lc_rs::{digest, hmac};
 use convene_application::auth::authenticate::{Authenticate, PublicKeys};
+use convene_application::kernel::authz::Refused;
 use convene_application::kernel::clock::SystemClock;
-use convene_application::kernel::context::Principal;
+use convene_application::kernel::context::{Principal, RequestContext};
 use convene_application::kernel::error::{Code, Failure};
 use convene_application::kernel::random::Random;
+use convene_application::kernel::refusals::RefusalLog;
 use convene_application::kernel::secrets::Digester;
 use convene_domain::ids::{SessionId, TypedId as _, UserId};
 use serde_json::Value;
@@ -91,6 +96,16 @@ impl Random for Counting {
     }
 }
 
+/// Keeps what was refused.
+#[derive(Default)]
+struct Noted(Mutex<Vec<(RequestContext, Refused)>>);
+
+impl RefusalLog for Noted {
+    fn note(&self, context: RequestContext, refused: Refused) {
+        self.0.lock().unwrap().push((context, refused));
+    }
+}
+
 struct Ready(CheckState);
 
 #[async_trait]
@@ -104,9 +119,12 @@ pub(crate) fn ports() -> Ports {
     Ports {
         authenticate: Arc::new(FakeAuthenticator),
         public_keys: Arc::new(FakeAuthenticator),
+        refusals: Arc::new(Noted::default()),
         digester: Arc::new(FakeDigester),
         clock: Arc::new(SystemClock),
         random: Arc::new(Counting::default()),
+        limiter: None,
+        queues: Vec::new(),
         readiness: Arc::new(Ready(CheckState::Up)),
         metrics: Arc::new(|| "up 1\n".to_owned()),
         dev_mail: None,
@@ -171,10 +189,15 @@ async fn send(http: &Arc<Http>, notes: &Arc<NoteService>, request: TestRequest) 
         }),
     ))
     .await;
-    match app.call(request.to_request()).await {
+    match app.call(addressed(request).to_request()).await {
         Ok(response) => read(response).await,
         Err(error) => read_response(error.error_response()).await,
     }
+}
+
+/// As every client sends it: to a server with a name.
+fn addressed(request: TestRequest) -> TestRequest {
+    request.insert_header(("host", "convene.example"))
 }
 
 async fn read(response: ServiceResponse<BoxBody>) -> Answer {

@@ -34,7 +34,8 @@ pub(super) fn routes(routes: &mut Routes<'_>) {
         .service(panics)
         .service(panics_inside)
         .service(broken)
-        .service(slow);
+        .service(slow)
+        .service(old_list);
 }
 
 type Digest = [u8; 32];
@@ -89,7 +90,7 @@ impl NoteService {
         if principal.user == UserId::from_uuid(Uuid::from_u128(1)) {
             Ok(found)
         } else {
-            Err(Failure::forbidden("Only the author may do this."))
+            Err(Failure::new(Code::Forbidden, "Only the author may do this."))
         }
     }
 
@@ -371,4 +372,21 @@ async fn slow(notes: Data<NoteService>, http: Data<Http>) -> Result<HttpResponse
     })
     .await?;
     Ok(reply::send(reply::no_content()))
+}
+
+/// List notes as it was done before.
+///
+/// Takes the same query as the list that replaces it.
+#[utoipa::path(
+    tag = "note",
+    operation_id = "list_old_notes",
+    params(List<NoteFilter>),
+    security(()),
+    responses((status = 200, description = "A page.", body = reply::PageOf<i64>)),
+    extensions(("x-deprecation" = json!({"since": "2023-06-30", "sunset": "2025-06-30", "link": "/docs/changes"})))
+)]
+#[get("/v1/old-notes")]
+async fn old_list(query: List<NoteFilter>) -> HttpResponse {
+    let (_, frame) = query.open();
+    frame.reply(Page { items: vec![1], has_more: false, next: None, prev: None })
 }

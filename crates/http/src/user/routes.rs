@@ -8,7 +8,9 @@ use convene_domain::user;
 use convene_domain::user::ProfileChange;
 
 use super::dto::{PatchUser, User};
-use crate::extract::{Body, Caller, Ctx, IdempotencyKey, IfMatchHeader, IfNoneMatchHeader};
+use crate::extract::{
+    Body, Caller, Ctx, IdempotencyKey, IfMatchHeader, IfNoneMatchHeader, NoFilter, Query,
+};
 use crate::problem::Problem;
 use crate::state::Http;
 use crate::{etag, reply};
@@ -19,6 +21,8 @@ fn render(user: &user::User) -> StoredReply {
 }
 
 /// Read one's own profile.
+///
+/// Its tag is what a change of it needs as `If-Match`.
 #[utoipa::path(
     tag = "user",
     operation_id = "get_me",
@@ -29,10 +33,12 @@ fn render(user: &user::User) -> StoredReply {
 pub(super) async fn get_me(
     request: HttpRequest,
     Caller(caller): Caller,
+    query: Query<NoFilter>,
     users: Data<UserService>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let user = http.run(async move { users.me(caller).await }).await?;
+    query.open()?;
     Ok(reply::resource(&request, &User::from(&user)))
 }
 

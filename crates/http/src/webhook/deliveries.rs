@@ -18,7 +18,9 @@ fn render(view: &DeliveryView) -> StoredReply {
     reply::accepted(&Delivery::from(view))
 }
 
-/// List the deliveries to a webhook endpoint, newest first, with their attempts; for the owner and admins.
+/// List the deliveries to a webhook endpoint.
+///
+/// Newest first, with their attempts; for the owner and admins.
 #[utoipa::path(
     tag = "webhook",
     operation_id = "list_deliveries",
@@ -69,4 +71,33 @@ pub(super) async fn resend(
         webhooks.resend(&context, caller, &community, webhook, delivery, idempotency).await
     };
     Ok(reply::answer(http.run(resend).await?, render))
+}
+
+/// Send a test to a webhook endpoint; for the owner and admins.
+///
+/// A webhook of the type `webhook.test`, whichever events the endpoint gets, with the ids of its community and endpoint in
+/// `data`. It is a delivery like any other: signed, attempted again if it fails, and listed. Nothing is sent while the
+/// endpoint is disabled.
+#[utoipa::path(
+    tag = "webhook",
+    operation_id = "test_webhook",
+    params(PathId<CommunityRef>, PathId<WebhookId>, IdempotencyKey),
+    responses((status = 202, description = "The delivery, which will be sent.", body = Delivery)),
+)]
+#[post("/v1/communities/{community}/webhooks/{webhook}/test")]
+pub(super) async fn test(
+    Caller(caller): Caller,
+    Ctx(context): Ctx,
+    PathId(community): PathId<CommunityRef>,
+    PathId(webhook): PathId<WebhookId>,
+    key: IdempotencyKey,
+    body: NoBody,
+    webhooks: Data<WebhookService>,
+    http: Data<Http>,
+) -> Result<HttpResponse, Problem> {
+    let (idempotency, input) = key.claim(body, render);
+    input?;
+    let test =
+        async move { webhooks.test(&context, caller, &community, webhook, idempotency).await };
+    Ok(reply::answer(http.run(test).await?, render))
 }

@@ -1,8 +1,12 @@
 //! Webhook endpoints and deliveries as clients read and write them.
 
-use convene_application::kernel::error::Failure;
+use std::collections::BTreeMap;
+
+use convene_application::kernel::error::{Failure, FieldError};
 use convene_application::webhook::ports::{AttemptView, DeliveryView};
-use convene_application::webhook::{CreatedEndpoint, EndpointChange, EndpointInput};
+use convene_application::webhook::{
+    CreatedEndpoint, EndpointChange, EndpointInput, HeadersChange, RotatedEndpoint, Rotation,
+};
 use convene_domain::text::Description;
 use convene_domain::webhook as domain;
 use garde::Validate;
@@ -29,6 +33,18 @@ pub(super) struct Webhook {
     /// What it is for.
     #[schema(required, max_length = 10_000, example = "Badge printer")]
     description: Option<String>,
+    /// How its webhooks are signed.
+    #[schema(example = "hmac")]
+    signature: SignatureScheme,
+    /// What verifies signatures by Ed25519: `whpk_` and the key in base64. Null where a secret is shared.
+    #[schema(required, example = json!(null))]
+    public_key: Option<String>,
+    /// The names of the header fields that are sent along. Their values are not shown.
+    #[schema(example = json!(["x-api-key"]))]
+    header_names: Vec<String>,
+    /// The most webhooks that it is sent in a second; null for as many as go.
+    #[schema(required, minimum = 1, maximum = 1_000, example = 50)]
+    max_per_second: Option<u16>,
     /// Whether anything is sent to it.
     #[schema(example = "enabled")]
     status: WebhookStatus,
@@ -47,6 +63,10 @@ impl From<&domain::Endpoint> for Webhook {
             url: endpoint.url.as_str().to_owned(),
             event_types: endpoint.event_types.as_slice().to_vec(),
             description: endpoint.description.as_ref().map(ToString::to_string),
+            signature: endpoint.signature.scheme().into(),
+            public_key: endpoint.signature.public_key().map(str::to_owned),
+            header_names: endpoint.header_names.clone(),
+            max_per_second: endpoint.rate_limit.map(domain::RateLimit::as_per_second),
             status: endpoint.status.into(),
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,
@@ -61,9 +81,10 @@ pub(super) struct CreatedWebhook {
     /// The endpoint.
     #[serde(flatten)]
     webhook: Webhook,
-    /// What its webhooks are signed with, after Standard Webhooks: shown this once.
+    /// What its webhooks are verified with, after Standard Webhooks: the shared secret, shown this once, or for Ed25519 the
+    /// public key; its private half is not shown to anybody.
     #[schema(
-        pattern = "^whsec_[A-Za-z0-9+/=]+$",
+        pattern = "^wh(sec|pk)_[A-Za-z0-9+/=]+$",
         example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw+U6Ffg1m4Xk="
     )]
     secret: String,
@@ -74,6 +95,63 @@ impl From<&CreatedEndpoint> for CreatedWebhook {
         Self {
             webhook: Webhook::from(&created.endpoint),
             secret: created.secret.expose_secret().to_owned(),
+        }
+    }
+}
+
+/// An endpoint with another secret.
+// No Debug: a secret must not get into a log.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RotatedWebhook {
+    /// The endpoint.
+    #[serde(flatten)]
+    webhook: Webhook,
+    /// What its webhooks are verified with from now on: the shared secret, shown this once, or for Ed25519 the public key.
+    #[schema(
+        pattern = "^wh(sec|pk)_[A-Za-z0-9+/=]+$",
+        example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw+U6Ffg1m4Xk="
+    )]
+    secret: String,
+    /// Until when webhooks carry a signature by the secret of before, too. Null if it ended at once.
+    #[schema(required, example = "2027-03-02T09:00:00.123456Z")]
+    previous_secret_expires_at: Option<Timestamp>,
+}
+
+impl From<&RotatedEndpoint> for RotatedWebhook {
+    fn from(rotated: &RotatedEndpoint) -> Self {
+        Self {
+            webhook: Webhook::from(&rotated.endpoint),
+            secret: rotated.secret.expose_secret().to_owned(),
+            previous_secret_expires_at: rotated.previous_until,
+        }
+    }
+}
+
+/// How webhooks are signed, after Standard Webhooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SignatureScheme {
+    /// HMAC-SHA-256 under a secret that the receiver shares: `v1`.
+    #[default]
+    Hmac,
+    /// Ed25519, which the receiver verifies with a public key: `v1a`.
+    Ed25519,
+}
+
+impl From<domain::SignatureScheme> for SignatureScheme {
+    fn from(scheme: domain::SignatureScheme) -> Self {
+        match scheme {
+            domain::SignatureScheme::Hmac => Self::Hmac,
+            domain::SignatureScheme::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
+impl From<SignatureScheme> for domain::SignatureScheme {
+    fn from(scheme: SignatureScheme) -> Self {
+        match scheme {
+            SignatureScheme::Hmac => Self::Hmac,
+            SignatureScheme::Ed25519 => Self::Ed25519,
         }
     }
 }
@@ -123,6 +201,23 @@ pub(super) struct CreateWebhook {
     #[garde(inner(custom(rules::text(Description::check))))]
     #[schema(max_length = 10_000, example = "Badge printer")]
     description: Option<String>,
+    /// How its webhooks are signed.
+    #[serde(default)]
+    #[garde(skip)]
+    #[schema(default = "hmac", example = "hmac")]
+    signature: SignatureScheme,
+    /// Header fields that are sent along, such as a key of the receiver's: at most 20, of 8 KiB together. Names of letters,
+    /// digits and hyphens, values of visible ASCII. Those of the message, of one hop, of where a request came from, and
+    /// `content-*` and `webhook-*` are refused. The values are kept sealed, and not shown again.
+    #[serde(default)]
+    #[garde(skip)]
+    #[schema(example = json!({"x-api-key": "k_7f3a"}))]
+    headers: BTreeMap<String, String>,
+    /// The most webhooks that it is sent in a second; null for as many as go.
+    #[serde(default)]
+    #[garde(range(min = 1, max = domain::RateLimit::MAX))]
+    #[schema(minimum = 1, maximum = 1_000, example = 50)]
+    max_per_second: Option<u16>,
 }
 
 impl TryFrom<CreateWebhook> for EndpointInput {
@@ -134,6 +229,9 @@ impl TryFrom<CreateWebhook> for EndpointInput {
             url: body.url,
             event_types: body.event_types,
             description: rules::checked("description", description)?,
+            signature: body.signature.into(),
+            headers: body.headers,
+            rate_limit: body.max_per_second.map(rate_limit).transpose()?,
         })
     }
 }
@@ -154,13 +252,23 @@ pub(super) struct PatchWebhook {
     /// What it is for; null clears it.
     #[serde(default)]
     #[garde(inner(custom(rules::text(Description::check))))]
-    #[schema(value_type = Option<String>, max_length = 10_000)]
+    #[schema(value_type = Option<String>, max_length = 10_000, example = "Posts to our chat")]
     description: Patch<String>,
     /// Whether anything is sent to it; cannot be null. One that is enabled again gets what was kept for it.
     #[serde(default, deserialize_with = "present")]
     #[garde(skip)]
     #[schema(nullable = false, example = "enabled")]
     status: Option<WebhookStatus>,
+    /// Header fields that are sent along: those that are named are set, or taken away by null; null takes all away.
+    #[serde(default)]
+    #[garde(skip)]
+    #[schema(value_type = Option<BTreeMap<String, Option<String>>>, example = json!({"x-api-key": "k_b04e"}))]
+    headers: Patch<BTreeMap<String, Option<String>>>,
+    /// The most webhooks that it is sent in a second; null for as many as go.
+    #[serde(default)]
+    #[garde(inner(range(min = 1, max = domain::RateLimit::MAX)))]
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 1_000, example = 50)]
+    max_per_second: Patch<u16>,
 }
 
 impl TryFrom<PatchWebhook> for EndpointChange {
@@ -175,7 +283,52 @@ impl TryFrom<PatchWebhook> for EndpointChange {
             event_types: body.event_types,
             description: description.into_option(),
             status: body.status.map(domain::EndpointStatus::from),
+            headers: match body.headers {
+                Patch::Keep => HeadersChange::Keep,
+                Patch::Clear => HeadersChange::Clear,
+                Patch::Set(changes) => HeadersChange::Merge(changes),
+            },
+            rate_limit: body.max_per_second.try_map(rate_limit)?.into_option(),
         })
+    }
+}
+
+/// How the secret of an endpoint is to be replaced.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+pub(super) struct RotateSecret {
+    /// For how many hours webhooks carry a signature by the secret of before, too. 0 ends it at once, and all before it: for
+    /// a secret that somebody else has.
+    #[serde(default = "a_day")]
+    #[garde(range(max = domain::Overlap::MAX_HOURS))]
+    #[schema(minimum = 0, maximum = 168, default = 24, example = 24)]
+    overlap_hours: u16,
+    /// Another way to sign; without it that of before stays.
+    #[serde(default, deserialize_with = "present")]
+    #[garde(skip)]
+    #[schema(nullable = false, example = "ed25519")]
+    signature: Option<SignatureScheme>,
+}
+
+fn rate_limit(count: u16) -> Result<domain::RateLimit, Failure> {
+    domain::RateLimit::per_second(count).ok_or_else(|| {
+        let detail = format!("must be from 1 to {}", domain::RateLimit::MAX);
+        Failure::invalid(vec![FieldError::field("max_per_second", "out_of_range", detail)])
+    })
+}
+
+fn a_day() -> u16 {
+    domain::Overlap::default().as_hours()
+}
+
+impl TryFrom<RotateSecret> for Rotation {
+    type Error = Failure;
+
+    fn try_from(body: RotateSecret) -> Result<Self, Failure> {
+        let overlap = domain::Overlap::hours(body.overlap_hours).ok_or_else(|| {
+            let detail = format!("must be at most {}", domain::Overlap::MAX_HOURS);
+            Failure::invalid(vec![FieldError::field("overlap_hours", "out_of_range", detail)])
+        })?;
+        Ok(Self { overlap, signature: body.signature.map(domain::SignatureScheme::from) })
     }
 }
 
@@ -247,6 +400,9 @@ pub(super) struct DeliveryAttempt {
     /// whatever its status.
     #[schema(required, example = json!(null))]
     error: Option<String>,
+    /// The beginning of the answer's body, at most 1 KiB; what is no UTF-8 is replaced. Empty without one.
+    #[schema(example = "ok")]
+    response: String,
 }
 
 impl From<&AttemptView> for DeliveryAttempt {
@@ -258,6 +414,7 @@ impl From<&AttemptView> for DeliveryAttempt {
             status_code: attempt.status_code,
             duration_ms: attempt.duration.map(millis),
             error: attempt.error.clone(),
+            response: String::from_utf8_lossy(&attempt.response_head).into_owned(),
         }
     }
 }
@@ -294,8 +451,19 @@ mod tests {
         let later = serde_json::to_value(Webhook::from(&created.endpoint)).unwrap();
         let members =
             |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        let mut expected =
-            vec!["id", "url", "event_types", "description", "status", "created_at", "updated_at"];
+        let mut expected = vec![
+            "id",
+            "url",
+            "event_types",
+            "description",
+            "signature",
+            "public_key",
+            "header_names",
+            "max_per_second",
+            "status",
+            "created_at",
+            "updated_at",
+        ];
         assert_eq!(members(&later), expected);
         expected.push("secret");
         assert_eq!(members(&first), expected);
@@ -322,14 +490,46 @@ mod tests {
     }
 
     #[test]
+    fn header_fields_are_merged_or_taken_away() {
+        let read = |body: Value| {
+            let bytes = serde_json::to_vec(&body).unwrap();
+            let body = crate::json::from_slice::<PatchWebhook>(&bytes).unwrap();
+            EndpointChange::try_from(body).unwrap().headers
+        };
+        assert_eq!(read(json!({})), HeadersChange::Keep);
+        assert_eq!(read(json!({ "headers": null })), HeadersChange::Clear);
+        let changes = [("x-a", Some("1")), ("x-b", None)];
+        let changes = changes.map(|(name, value)| (name.to_owned(), value.map(str::to_owned)));
+        let merged = read(json!({ "headers": { "x-a": "1", "x-b": null } }));
+        assert_eq!(merged, HeadersChange::Merge(changes.into()));
+    }
+
+    #[test]
+    fn a_rotation_overlaps_a_day_if_nothing_is_said() {
+        let read = |body: Value| {
+            let bytes = serde_json::to_vec(&body).unwrap();
+            crate::json::from_slice::<RotateSecret>(&bytes).and_then(Rotation::try_from)
+        };
+        assert_eq!(read(json!({})).unwrap(), Rotation::default());
+        let longest = read(json!({ "overlap_hours": 168, "signature": "ed25519" })).unwrap();
+        assert_eq!(longest.overlap.as_hours(), 168);
+        assert_eq!(longest.signature, Some(domain::SignatureScheme::Ed25519));
+        let longer = read(json!({ "overlap_hours": 169 })).unwrap_err();
+        assert_eq!(longer.errors[0].place, Place::Pointer("/overlap_hours".to_owned()));
+    }
+
+    #[test]
     fn an_attempt_that_runs_has_no_end() {
         let ended = AttemptView {
             at: Timestamp::UNIX_EPOCH,
             status_code: Some(204),
             duration: Some(Duration::from_millis(38)),
             error: None,
+            response_head: b"ok\xff".as_slice().into(),
         };
-        let runs = AttemptView { status_code: None, duration: None, ..ended.clone() };
+        let response_head = bytes::Bytes::new();
+        let runs =
+            AttemptView { status_code: None, duration: None, response_head, ..ended.clone() };
         let view = DeliveryView {
             id: convene_domain::ids::DeliveryId::from_uuid(Uuid::nil()),
             event_id: Uuid::nil(),
@@ -344,8 +544,8 @@ mod tests {
         assert_eq!(
             delivery["attempts"],
             json!([
-                { "at": at, "status_code": 204, "duration_ms": 38, "error": null },
-                { "at": at, "status_code": null, "duration_ms": null, "error": null },
+                { "at": at, "status_code": 204, "duration_ms": 38, "error": null, "response": "ok\u{fffd}" },
+                { "at": at, "status_code": null, "duration_ms": null, "error": null, "response": "" },
             ])
         );
         assert_eq!(delivery["status"], "pending");

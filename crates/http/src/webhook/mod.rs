@@ -2,7 +2,9 @@
 
 mod deliveries;
 mod dto;
+mod replays;
 mod routes;
+mod stats;
 
 use convene_application::webhook::WebhookService;
 
@@ -18,6 +20,12 @@ pub fn routes(api: &mut Routes<'_>) {
         .service(routes::get)
         .service(routes::update)
         .service(routes::delete)
+        .service(routes::rotate_secret)
         .service(deliveries::list)
-        .service(deliveries::resend);
+        .service(deliveries::resend)
+        .service(deliveries::test)
+        .service(replays::create)
+        .service(replays::get)
+        .service(replays::cancel)
+        .service(stats::get);
 }

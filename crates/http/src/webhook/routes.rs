@@ -4,16 +4,18 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post};
 use convene_application::kernel::idempotency::StoredReply;
 use convene_application::webhook::{
-    CreatedEndpoint, EndpointChange, EndpointInput, WebhookService,
+    CreatedEndpoint, EndpointChange, EndpointInput, RotatedEndpoint, Rotation, WebhookService,
 };
 use convene_domain::community::CommunityRef;
 use convene_domain::ids::WebhookId;
 use convene_domain::webhook::Endpoint;
 
-use super::dto::{CreateWebhook, CreatedWebhook, PatchWebhook, Webhook};
+use super::dto::{
+    CreateWebhook, CreatedWebhook, PatchWebhook, RotateSecret, RotatedWebhook, Webhook,
+};
 use crate::extract::{
     Body, Caller, Ctx, IdempotencyKey, IfMatchHeader, IfNoneMatchHeader, List, NoBody, NoFilter,
-    PathId,
+    PathId, Query,
 };
 use crate::problem::Problem;
 use crate::state::Http;
@@ -29,6 +31,12 @@ fn render_created(created: &CreatedEndpoint) -> StoredReply {
 
 fn render(endpoint: &Endpoint) -> StoredReply {
     reply::ok(&Webhook::from(endpoint))
+}
+
+/// The tag is that of the endpoint as it can be read from now on, without the secret.
+fn render_rotated(rotated: &RotatedEndpoint) -> StoredReply {
+    let etag = Some(tag(&rotated.endpoint));
+    StoredReply { etag, ..reply::ok(&RotatedWebhook::from(rotated)) }
 }
 
 fn tag(endpoint: &Endpoint) -> String {
@@ -64,7 +72,9 @@ pub(super) async fn create(
     Ok(reply::answer(http.run(create).await?, render_created))
 }
 
-/// List the webhook endpoints of a community, newest first; for the owner and admins.
+/// List the webhook endpoints of a community.
+///
+/// Newest first; for the owner and admins.
 #[utoipa::path(
     tag = "webhook",
     operation_id = "list_webhooks",
@@ -85,7 +95,9 @@ pub(super) async fn list_endpoints(
     Ok(frame.reply(page.map(|endpoint| Webhook::from(&endpoint))))
 }
 
-/// Read a webhook endpoint; for the owner and admins.
+/// Read a webhook endpoint.
+///
+/// For the owner and admins. The secret is not shown again.
 #[utoipa::path(
     tag = "webhook",
     operation_id = "get_webhook",
@@ -98,10 +110,12 @@ pub(super) async fn get(
     Caller(caller): Caller,
     PathId(community): PathId<CommunityRef>,
     PathId(webhook): PathId<WebhookId>,
+    query: Query<NoFilter>,
     webhooks: Data<WebhookService>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let endpoint = http.run(async move { webhooks.get(caller, &community, webhook).await }).await?;
+    query.open()?;
     Ok(reply::resource(&request, &Webhook::from(&endpoint)))
 }
 
@@ -136,7 +150,9 @@ pub(super) async fn update(
     Ok(reply::answer(http.run(update).await?, render))
 }
 
-/// Delete a webhook endpoint, with all its deliveries; for the owner and admins.
+/// Delete a webhook endpoint.
+///
+/// With all its deliveries; for the owner and admins.
 #[utoipa::path(
     tag = "webhook",
     operation_id = "delete_webhook",
@@ -165,4 +181,35 @@ pub(super) async fn delete(
         webhooks.delete(&context, caller, &community, webhook, &if_match, idempotency).await
     };
     Ok(reply::answer(http.run(delete).await?, render))
+}
+
+/// Replace the secret of a webhook endpoint; for the owner and admins.
+///
+/// Webhooks carry a signature by the new secret at once, and until the overlap ends one by the secret of before beside it,
+/// with a space between them: change your receivers over in that time. The new secret is in this reply, which is not shown
+/// again. Naming another `signature` changes how webhooks are signed, in the same way.
+#[utoipa::path(
+    tag = "webhook",
+    operation_id = "rotate_webhook_secret",
+    params(PathId<CommunityRef>, PathId<WebhookId>, IdempotencyKey),
+    request_body = RotateSecret,
+    responses((status = 200, description = "The endpoint, with its new secret.", body = RotatedWebhook)),
+)]
+#[post("/v1/communities/{community}/webhooks/{webhook}/rotate-secret")]
+pub(super) async fn rotate_secret(
+    Caller(caller): Caller,
+    Ctx(context): Ctx,
+    PathId(community): PathId<CommunityRef>,
+    PathId(webhook): PathId<WebhookId>,
+    key: IdempotencyKey,
+    body: Body<RotateSecret>,
+    webhooks: Data<WebhookService>,
+    http: Data<Http>,
+) -> Result<HttpResponse, Problem> {
+    let (idempotency, input) = key.claim(body, render_rotated);
+    let rotation = input.and_then(Rotation::try_from);
+    let rotate = async move {
+        webhooks.rotate_secret(&context, caller, &community, webhook, rotation, idempotency).await
+    };
+    Ok(reply::answer(http.run(rotate).await?, render_rotated))
 }

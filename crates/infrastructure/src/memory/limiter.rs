@@ -1,11 +1,11 @@
 //! A limiter that counts for one process.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use convene_application::kernel::limits::{Limiter, Quota, Verdict};
+
+use super::ledger::Ledger;
 
 /// The most keys that are remembered.
 const MAX_KEYS: usize = 200_000;
@@ -14,8 +14,7 @@ const MAX_KEYS: usize = 200_000;
 /// again.
 #[derive(Debug)]
 pub struct InProcessLimiter {
-    max_keys: usize,
-    free_at: Mutex<HashMap<String, Instant>>,
+    spent: Ledger<String, Duration>,
 }
 
 impl Default for InProcessLimiter {
@@ -28,58 +27,41 @@ impl InProcessLimiter {
     /// A limiter that remembers so many keys at most. Beyond that it forgets those that are free soonest.
     #[must_use]
     pub fn with_capacity(max_keys: usize) -> Self {
-        Self { max_keys: max_keys.max(1), free_at: Mutex::default() }
+        Self { spent: Ledger::with_capacity(max_keys) }
     }
 
-    fn ask(&self, key: &str, quota: Quota, spend: bool, now: Instant) -> Verdict {
-        let mut free_at = self.lock();
-        let remembered = free_at.get(key).copied();
-        match decide(remembered, quota, now) {
-            Ok(then) if spend => {
-                if remembered.is_none() && free_at.len() >= self.max_keys {
-                    make_room(&mut free_at, now);
-                }
-                free_at.insert(key.to_owned(), then);
+    fn spend_at(&self, key: &str, quota: Quota, now: Duration) -> Verdict {
+        self.spent.with(key, now, |free_at| match decide(*free_at, quota, now) {
+            Ok(then) => {
+                *free_at = then;
                 Verdict::Allowed
             }
+            Err(retry_after) => Verdict::Refused { retry_after },
+        })
+    }
+
+    fn peek_at(&self, key: &str, quota: Quota, now: Duration) -> Verdict {
+        match self.spent.look(key, |free_at| decide(*free_at, quota, now)) {
             Ok(_) => Verdict::Allowed,
             Err(retry_after) => Verdict::Refused { retry_after },
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        self.free_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl Limiter for InProcessLimiter {
     async fn spend(&self, key: &str, quota: Quota) -> Verdict {
-        self.ask(key, quota, true, Instant::now())
+        self.spend_at(key, quota, self.spent.now())
     }
 
     async fn peek(&self, key: &str, quota: Quota) -> Verdict {
-        self.ask(key, quota, false, Instant::now())
+        self.peek_at(key, quota, self.spent.now())
     }
 }
 
 /// When all is free again if one more is spent now, or how long to wait until one may be.
-fn decide(free_at: Option<Instant>, quota: Quota, now: Instant) -> Result<Instant, Duration> {
-    let then = free_at.map_or(now, |free_at| free_at.max(now)) + quota.every;
-    let most = now + quota.every * quota.burst;
-    if then > most { Err(then - most) } else { Ok(then) }
-}
-
-/// Forgets what is free, and if that is little, the half that will be soonest.
-fn make_room(free_at: &mut HashMap<String, Instant>, now: Instant) {
-    let full = free_at.len();
-    free_at.retain(|_, free_at| *free_at > now);
-    if free_at.len() > full / 2 {
-        let mut instants: Vec<Instant> = free_at.values().copied().collect();
-        let (_, median, _) = instants.select_nth_unstable(full / 2);
-        let median = *median;
-        free_at.retain(|_, free_at| *free_at > median);
-    }
+fn decide(free_at: Duration, quota: Quota, now: Duration) -> Result<Duration, Duration> {
+    quota.spend(free_at.saturating_sub(now), 1).map(|busy| now + busy)
 }
 
 #[cfg(test)]
@@ -89,19 +71,15 @@ mod tests {
     const QUOTA: Quota = Quota { burst: 3, every: Duration::from_secs(20) };
 
     /// For how many seconds a limiter refuses, so many seconds after the test began.
-    struct Meter {
-        limiter: InProcessLimiter,
-        began: Instant,
-    }
+    struct Meter(InProcessLimiter);
 
     impl Meter {
         fn new(capacity: usize) -> Self {
-            Self { limiter: InProcessLimiter::with_capacity(capacity), began: Instant::now() }
+            Self(InProcessLimiter::with_capacity(capacity))
         }
 
         fn spend(&self, key: &str, second: u64) -> Option<u64> {
-            let now = self.began + Duration::from_secs(second);
-            match self.limiter.ask(key, QUOTA, true, now) {
+            match self.0.spend_at(key, QUOTA, Duration::from_secs(second)) {
                 Verdict::Allowed => None,
                 Verdict::Refused { retry_after } => Some(retry_after.as_secs()),
             }
@@ -129,9 +107,9 @@ mod tests {
     fn asking_costs_nothing() {
         let meter = Meter::new(100);
         for _ in 0..10 {
-            assert_eq!(meter.limiter.ask("a", QUOTA, false, meter.began), Verdict::Allowed);
+            assert_eq!(meter.0.peek_at("a", QUOTA, Duration::ZERO), Verdict::Allowed);
         }
-        assert!(meter.limiter.lock().is_empty());
+        assert_eq!(meter.0.spent.len(), 0);
     }
 
     #[test]
@@ -143,7 +121,7 @@ mod tests {
         for key in 0..1_000 {
             meter.spend(&key.to_string(), 0);
         }
-        assert!(meter.limiter.lock().len() <= 100);
+        assert!(meter.0.spent.len() <= 100);
         assert!(meter.spend("busy", 0).is_some());
     }
 
@@ -154,6 +132,7 @@ mod tests {
             meter.spend(key, 0);
         }
         meter.spend("e", 20);
-        assert_eq!(meter.limiter.lock().keys().collect::<Vec<_>>(), ["e"]);
+        assert_eq!(meter.0.spent.len(), 1);
+        assert_eq!(meter.0.spent.look("e", |free_at| *free_at), Duration::from_secs(40));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use convene_application::kernel::events::{EventLog, Lead, LoggedEvent};
+use convene_application::kernel::events::{EventLog, Lead, LoggedEvent, SinkLag};
 use convene_application::kernel::log::{CommunityLog, TypeFilter};
 use convene_application::kernel::page::{Page, PageKey, PageQuery};
 use convene_application::kernel::store::StoreError;
@@ -54,6 +54,14 @@ struct Position {
 }
 
 #[derive(QueryableByName)]
+struct Lag {
+    #[diesel(sql_type = BigInt)]
+    events: i64,
+    #[diesel(sql_type = BigInt)]
+    age_micros: i64,
+}
+
+#[derive(QueryableByName)]
 struct Led {
     #[diesel(sql_type = BigInt)]
     position: i64,
@@ -79,6 +87,23 @@ impl EventLog for PgStore {
         let connection = self.connection().await?;
         let head: Option<Position> = sql("SELECT position FROM log_head").row(&connection).await?;
         Ok(head.map_or(0, |head| head.position))
+    }
+
+    async fn lag(&self, sink: &str) -> Result<Option<SinkLag>, StoreError> {
+        let connection = self.connection().await?;
+        let lag: Option<Lag> = sql("SELECT log_head.position - sink_cursors.position AS events,
+                    coalesce((SELECT (extract(epoch FROM clock_timestamp() - recorded_at) * 1000000)::bigint
+                              FROM domain_events WHERE domain_events.position > sink_cursors.position
+                              ORDER BY domain_events.position LIMIT 1), 0) AS age_micros
+             FROM sink_cursors CROSS JOIN log_head WHERE sink = $1")
+        .bind(sink.to_owned())
+        .row(&connection)
+        .await?;
+        let count = |number| u64::try_from(number).unwrap_or(0);
+        Ok(lag.map(|lag| SinkLag {
+            events: count(lag.events),
+            age: Duration::from_micros(count(lag.age_micros)),
+        }))
     }
 
     async fn lead(

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use convene_application::kernel::jobs::{Fence, NewJob};
+use jiff::Timestamp;
 
 use super::sql::{Sql, sql};
 
@@ -17,9 +18,12 @@ pub(super) fn insert(jobs: Vec<NewJob>) -> Option<Sql> {
     let (mut kinds, mut queues, mut payloads, mut keys) = (vec![], vec![], vec![], vec![]);
     let (mut times, mut priorities, mut attempts) = (vec![], vec![], vec![]);
     let (mut traces, mut correlations) = (vec![], vec![]);
+    let (mut groups, mut keeps) = (vec![], vec![]);
     for job in jobs {
         kinds.push(job.kind);
         queues.push(job.queue);
+        groups.push(job.group);
+        keeps.push(job.keep);
         payloads.push(job.payload);
         keys.push(job.unique_key);
         times.push(job.run_at);
@@ -30,13 +34,14 @@ pub(super) fn insert(jobs: Vec<NewJob>) -> Option<Sql> {
     }
     Some(
         sql("INSERT INTO jobs
-                 (kind, queue, payload, unique_key, run_at, priority, max_attempts, traceparent, correlation_id)
+                 (kind, queue, payload, unique_key, run_at, priority, max_attempts, traceparent, correlation_id,
+                  job_group, keep)
              SELECT kind, queue, payload, unique_key, coalesce(run_at, clock_timestamp()), priority, max_attempts,
-                    traceparent, correlation_id
+                    traceparent, correlation_id, job_group, keep
              FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[], $6::smallint[],
-                         $7::smallint[], $8::text[], $9::text[])
+                         $7::smallint[], $8::text[], $9::text[], $10::text[], $11::boolean[])
                   AS job(kind, queue, payload, unique_key, run_at, priority, max_attempts, traceparent,
-                         correlation_id)
+                         correlation_id, job_group, keep)
              ON CONFLICT (kind, unique_key) WHERE unique_key IS NOT NULL DO UPDATE
                  SET rerun = jobs.leased_by IS NOT NULL, run_at = least(jobs.run_at, excluded.run_at),
                      priority = least(jobs.priority, excluded.priority)")
@@ -48,8 +53,32 @@ pub(super) fn insert(jobs: Vec<NewJob>) -> Option<Sql> {
             .bind(priorities)
             .bind(attempts)
             .bind(traces)
-            .bind(correlations),
+            .bind(correlations)
+            .bind(groups)
+            .bind(keeps),
     )
+}
+
+/// Says from when on the groups of these jobs have something to claim. It is to be the last thing that a transaction does:
+/// it locks the groups, in their order, until the commit.
+pub(super) fn ready_groups_of(jobs: &[NewJob]) -> Option<Sql> {
+    let (mut queues, mut groups, mut times) = (vec![], vec![], vec![]);
+    for job in jobs {
+        let Some(group) = &job.group else { continue };
+        queues.push(job.queue.to_owned());
+        groups.push(group.clone());
+        times.push(job.run_at);
+    }
+    (!groups.is_empty()).then(|| ready(queues, groups, times))
+}
+
+/// The same of groups by their queues and keys, where no time means now.
+pub(super) fn ready(
+    queues: Vec<String>,
+    groups: Vec<String>,
+    times: Vec<Option<Timestamp>>,
+) -> Sql {
+    sql("SELECT convene_ready_groups($1, $2, $3)").bind(queues).bind(groups).bind(times)
 }
 
 /// The jobs with those of the same unique key made one, since one statement cannot meet a key twice: the one that is due

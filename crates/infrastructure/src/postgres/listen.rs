@@ -134,11 +134,12 @@ impl Relay {
 type Pick = fn(&Wake) -> &Bell;
 
 /// The bells by the names that they have in a notification.
-const BELLS: [(&str, Pick); 4] = [
+const BELLS: [(&str, Pick); 5] = [
     ("outbox", |wake| &wake.outbox),
     ("log", |wake| &wake.log),
     ("jobs", |wake| &wake.jobs),
     ("revocations", |wake| &wake.revocations),
+    ("caches", |wake| &wake.caches),
 ];
 
 fn bell<'w>(wake: &'w Wake, name: &str) -> Option<&'w Bell> {

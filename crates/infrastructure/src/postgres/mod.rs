@@ -1,6 +1,7 @@
 //! PostgreSQL: one connection pool, one unit of work, and a file per module with its SQL.
 
 mod audit;
+mod audit_log;
 mod auth;
 mod community;
 mod cron;
@@ -8,6 +9,7 @@ mod event;
 mod event_log;
 mod idempotency;
 mod inbox;
+mod invalidations;
 mod jobs;
 mod keyset;
 pub mod listen;

@@ -1,9 +1,11 @@
 //! The connection pool: bounded, with a time-out on everything, its connections driven by the main runtime.
 
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use convene_application::kernel::queueing::Queue;
 use convene_application::kernel::store::StoreError;
 use diesel::{ConnectionError, ConnectionResult, QueryResult};
 use diesel_async::AsyncPgConnection;
@@ -39,6 +41,8 @@ struct Silence(Duration);
 /// How to reach the database, and how much of it to use.
 #[derive(Clone, Debug)]
 pub struct PoolOptions {
+    /// What the metrics call it.
+    pub name: &'static str,
     /// `postgres://user:password@host:port/database?sslmode=…`
     pub url: SecretString,
     /// The most connections.
@@ -62,6 +66,7 @@ impl PoolOptions {
     #[must_use]
     pub fn new(url: SecretString, size: usize) -> Self {
         Self {
+            name: "other",
             url,
             size,
             wait: Duration::from_secs(2),
@@ -115,12 +120,29 @@ impl Drop for Connection {
     }
 }
 
+/// How much of a pool is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLoad {
+    /// The pool's name.
+    pub name: &'static str,
+    /// Connections on loan.
+    pub in_use: usize,
+    /// Connections that are open and free.
+    pub idle: usize,
+    /// The most that it may open.
+    pub max: usize,
+    /// Who waits for one.
+    pub waiting: usize,
+}
+
 /// A pool of connections to Postgres.
 #[derive(Clone)]
 pub struct Pool {
+    name: &'static str,
     inner: deadpool::Pool<AsyncPgConnection>,
     runtime: Handle,
     patience: Duration,
+    queue: Arc<Queue>,
 }
 
 impl Pool {
@@ -147,7 +169,8 @@ impl Pool {
             .runtime(deadpool_runtime())
             .build()
             .map_err(|error| StoreError::Other(Box::new(error)))?;
-        Ok(Self { inner, runtime, patience: options.statement_timeout + TRAVEL })
+        let patience = options.statement_timeout + TRAVEL;
+        Ok(Self { name: options.name, inner, runtime, patience, queue: Arc::default() })
     }
 
     /// Borrows a connection.
@@ -156,10 +179,15 @@ impl Pool {
     /// [`StoreError::Unavailable`] if none is free, or the database does not answer, in time.
     pub(crate) async fn get(&self) -> Result<Connection, StoreError> {
         let waiting = std::time::Instant::now();
+        let turn = self.queue.wait();
         let connection = self.inner.get().await;
-        metrics::histogram!("convene_db_pool_wait_seconds").record(waiting.elapsed().as_secs_f64());
-        let loan =
-            connection.map_err(|error: PoolError| StoreError::Unavailable(Box::new(error)))?;
+        drop(turn);
+        metrics::histogram!("convene_db_pool_wait_seconds", "pool" => self.name)
+            .record(waiting.elapsed().as_secs_f64());
+        let loan = connection.map_err(|error: PoolError| {
+            metrics::counter!("convene_db_pool_failures_total", "pool" => self.name).increment(1);
+            StoreError::Unavailable(Box::new(error))
+        })?;
         Ok(Connection {
             loan: Some(loan),
             patience: self.patience,
@@ -174,6 +202,39 @@ impl Pool {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let connection = self.get().await?;
         super::sql::sql("SELECT 1").run(&connection).await.map(|_| ())
+    }
+
+    /// How much of it is in use. Cheap: nobody is asked.
+    #[must_use]
+    pub fn load(&self) -> PoolLoad {
+        let status = self.inner.status();
+        PoolLoad {
+            name: self.name,
+            in_use: status.size.saturating_sub(status.available),
+            idle: status.available,
+            max: status.max_size,
+            waiting: status.waiting,
+        }
+    }
+
+    /// Tells the metrics how much of it is in use.
+    #[expect(clippy::cast_precision_loss, reason = "gauges of a few connections")]
+    pub fn measure(&self) {
+        let PoolLoad { in_use, idle, max, waiting, .. } = self.load();
+        let gauge = |state, connections: usize| {
+            metrics::gauge!("convene_db_pool_connections", "pool" => self.name, "state" => state)
+                .set(connections as f64);
+        };
+        gauge("in_use", in_use);
+        gauge("idle", idle);
+        metrics::gauge!("convene_db_pool_max_connections", "pool" => self.name).set(max as f64);
+        metrics::gauge!("convene_db_pool_waiting", "pool" => self.name).set(waiting as f64);
+    }
+
+    /// Those who wait for a connection.
+    #[must_use]
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
     }
 
     pub(crate) fn runtime(&self) -> &Handle {

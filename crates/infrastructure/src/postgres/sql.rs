@@ -19,8 +19,8 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 use diesel::serialize::ToSql;
 use diesel::sql_types::{
-    Array, BigInt, Binary, Bool, HasSqlType, Integer, Jsonb, Nullable, SmallInt, Text, Timestamp,
-    Timestamptz, Untyped, Uuid as SqlUuid,
+    Array, BigInt, Binary, Bool, Double, HasSqlType, Integer, Jsonb, Nullable, SmallInt, Text,
+    Timestamp, Timestamptz, Untyped, Uuid as SqlUuid,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use uuid::Uuid;
@@ -206,6 +206,7 @@ parameters! {
     i16 => SmallInt, |value| value;
     i32 => Integer, |value| value;
     i64 => BigInt, |value| value;
+    f64 => Double, |value| value;
     Vec<u8> => Binary, |value| value;
     [u8; 32] => Binary, |value| value.to_vec();
     Bytes => Binary, |value| Vec::from(value);
@@ -255,7 +256,8 @@ pub(crate) fn store_error(error: Error) -> StoreError {
                 if message.starts_with("canceling statement due to statement timeout")
                     || message.starts_with("terminating connection")
                     || message.starts_with("the database system is")
-                    || message.starts_with("sorry, too many clients") =>
+                    || message.starts_with("sorry, too many clients")
+                    || message.ends_with("No space left on device") =>
             {
                 StoreError::Unavailable(Box::new(error))
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use convene_application::kernel::cache::{Generations, Stale};
 use convene_application::kernel::idempotency::KeyClaim;
 use convene_application::kernel::store::StoreError;
 use convene_application::kernel::uow::Begin;
@@ -16,13 +17,20 @@ use super::tx::PgTx;
 pub struct PgStore {
     pool: Pool,
     wake: Arc<Wake>,
+    generations: Arc<Generations>,
 }
 
 impl PgStore {
     /// A store over a pool; commits ring the bells.
     #[must_use]
     pub fn new(pool: Pool, wake: Arc<Wake>) -> Self {
-        Self { pool, wake }
+        Self { pool, wake, generations: Arc::default() }
+    }
+
+    /// Commits tell these generations what they change, so that this process knows at once.
+    #[must_use]
+    pub fn telling(self, generations: Arc<Generations>) -> Self {
+        Self { generations, ..self }
     }
 
     /// The pool.
@@ -51,6 +59,14 @@ impl PgStore {
         }
     }
 
+    /// This process has committed a change of these keys, or may have.
+    pub(crate) fn changed(&self, keys: &[Stale]) {
+        if !keys.is_empty() {
+            self.generations.changed_here(keys);
+            self.wake.caches.ring();
+        }
+    }
+
     pub(crate) async fn tx(&self, claims: Vec<KeyClaim>) -> Result<Box<PgTx>, StoreError> {
         Ok(Box::new(PgTx::new(self.clone(), self.connection().await?, claims)))
     }
@@ -71,8 +87,12 @@ begins!(
     dyn convene_application::auth::ports::AuthTx,
     dyn convene_application::community::ports::CommunityTx,
     dyn convene_application::event::ports::EventTx,
+    dyn convene_application::kernel::operate::audit::AuditTx,
+    dyn convene_application::kernel::operate::cron::CronTx,
     dyn convene_application::kernel::operate::jobs::JobTx,
+    dyn convene_application::kernel::operate::queues::QueueTx,
     dyn convene_application::kernel::operate::replay::ReplayTx,
+    dyn convene_application::kernel::uow::Tx,
     dyn convene_application::rsvp::ports::RsvpTx,
     dyn convene_application::user::ports::UserTx,
     dyn convene_application::webhook::ports::WebhookTx,

@@ -1,16 +1,22 @@
 //! Sweeping: rows whose time is over go, in steps of bounded size, and the inbox gets its next partitions.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use convene_application::kernel::store::StoreError;
-use convene_application::kernel::sweep::{Sweep, Swept};
+use convene_application::kernel::sweep::{Keep, Sweep, Swept};
 use diesel::QueryableByName;
 use diesel::sql_types::Integer;
 
 use super::PgStore;
-use super::sql::sql;
+use super::sql::{micros, sql};
 
 /// The most rows that one statement deletes, so that none runs or locks for long.
 const STEP: i64 = 2_000;
+
+const KEEP_JOBS: &str = "SELECT convene_keep_jobs($1 * interval '1 microsecond') AS dropped";
+const FORGET_EVENTS: &str =
+    "SELECT convene_forget_events($1 * interval '1 microsecond') AS dropped";
 
 #[derive(QueryableByName)]
 struct Dropped {
@@ -20,8 +26,13 @@ struct Dropped {
 
 #[async_trait]
 impl Sweep for PgStore {
-    async fn sweep(&self) -> Result<Swept, StoreError> {
+    async fn sweep(&self, keep: Keep) -> Result<Swept, StoreError> {
         let inbox_partitions = self.keep_inbox().await?;
+        let job_partitions = self.drop_partitions(KEEP_JOBS, keep.ended_jobs).await?;
+        let event_partitions = match keep.events {
+            Some(keep) => self.drop_partitions(FORGET_EVENTS, keep).await?,
+            None => 0,
+        };
         Ok(Swept {
             idempotency_keys: self
                 .delete_all("DELETE FROM idempotency_keys WHERE scope = ANY (ARRAY(
@@ -41,7 +52,21 @@ impl Sweep for PgStore {
                                                WHERE newer.name = old.name AND newer.tick > old.tick)
                                  LIMIT $1))")
                 .await?,
+            invalidations: self
+                .delete_all("DELETE FROM cache_invalidations WHERE number = ANY (ARRAY(
+                                 SELECT number FROM cache_invalidations WHERE at < now() - interval '20 minutes'
+                                 ORDER BY at LIMIT $1))")
+                .await?,
             inbox_partitions,
+            job_partitions,
+            job_groups: self
+                .delete_all("DELETE FROM job_groups WHERE ctid = ANY (ARRAY(
+                                 SELECT ctid FROM job_groups
+                                 WHERE ready_at = 'infinity' AND at_once IS NULL AND NOT paused
+                                   AND looked_at < now() - interval '1 day' LIMIT $1))
+                             AND ready_at = 'infinity'")
+                .await?,
+            event_partitions,
         })
     }
 }
@@ -62,11 +87,21 @@ impl PgStore {
 
     /// An event may be redelivered as long as its retries last, which is less than two weeks.
     async fn keep_inbox(&self) -> Result<usize, StoreError> {
+        let days = Duration::from_hours(14 * 24);
+        self.drop_partitions(
+            "SELECT convene_keep_inbox($1 * interval '1 microsecond') AS dropped",
+            days,
+        )
+        .await
+    }
+
+    async fn drop_partitions(
+        &self,
+        statement: &'static str,
+        keep: Duration,
+    ) -> Result<usize, StoreError> {
         let connection = self.connection().await?;
-        let dropped: Option<Dropped> =
-            sql("SELECT convene_keep_inbox(interval '14 days') AS dropped")
-                .row(&connection)
-                .await?;
+        let dropped: Option<Dropped> = sql(statement).bind(micros(keep)).row(&connection).await?;
         Ok(dropped.map_or(0, |row| usize::try_from(row.dropped).unwrap_or(0)))
     }
 }

@@ -4,17 +4,21 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use convene_application::kernel::cache::Stale;
+use convene_application::kernel::failpoint::{self, Failpoint};
 use convene_application::kernel::idempotency::{Claimed, KeyClaim};
 use convene_application::kernel::jobs::Fence;
 use convene_application::kernel::store::StoreError;
+use convene_application::kernel::trace;
 use convene_application::kernel::uow::{Staged, Tx};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::inbox::Consumption;
 use super::pool::Connection;
 use super::sql::{Sql, flight, pipelined, sql};
 use super::store::PgStore;
-use super::{audit, idempotency, jobs, outbox};
+use super::{audit, idempotency, invalidations, jobs, outbox};
 
 /// How long an abandoned transaction may take to roll back before its connection is closed instead.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -59,8 +63,9 @@ impl PgTx {
         F: Future<Output = Result<T, StoreError>>,
     {
         let connection: &Connection = live(self.connection.as_ref())?;
+        let span = trace::detail(|| tracing::info_span!("db.flight", begins = !self.begun));
         if self.begun {
-            return statements(connection).await;
+            return statements(connection).instrument(span).await;
         }
         self.begun = true;
         let consumption = self.consumption.clone();
@@ -70,12 +75,16 @@ impl PgTx {
                 None => Ok(false),
             }
         };
-        let (_, consumed_before, claimed, outcome) = flight!(
-            sql("BEGIN").run(connection),
-            claim_event,
-            idempotency::claim(&self.claims, connection),
-            statements(connection),
-        )?;
+        let claims = &self.claims;
+        let first = async {
+            flight!(
+                sql("BEGIN").run(connection),
+                claim_event,
+                idempotency::claim(claims, connection),
+                statements(connection),
+            )
+        };
+        let (_, consumed_before, claimed, outcome) = first.instrument(span).await?;
         self.consumed_before = consumed_before;
         self.claimed = claimed;
         Ok(outcome)
@@ -86,10 +95,14 @@ impl PgTx {
         self.writes.push(statement);
     }
 
+    /// Stages that something which is cached changes with this commit.
+    pub(crate) fn outdate(&mut self, key: Stale) {
+        self.staged.stale.push(key);
+    }
+
     /// Everything that commit sends in front of COMMIT, in order.
-    fn last_flight(&mut self) -> Vec<Sql> {
-        let staged = std::mem::take(&mut self.staged);
-        let mut statements = Vec::with_capacity(self.writes.len() + 7);
+    fn last_flight(&mut self, staged: Staged, stale: &[Stale]) -> Vec<Sql> {
+        let mut statements = Vec::with_capacity(self.writes.len() + 8);
         if !self.begun {
             statements.push(sql("BEGIN"));
             statements.extend(self.consumption.clone().map(Consumption::insert));
@@ -98,9 +111,14 @@ impl PgTx {
         statements.append(&mut self.writes);
         statements.extend(outbox::insert(staged.events));
         statements.extend(audit::insert(staged.audit));
+        let ready = jobs::ready_groups_of(&staged.jobs);
         statements.extend(jobs::insert(staged.jobs));
         statements.extend(idempotency::store(&self.claims, staged.replies));
         statements.extend(self.fence.map(|(fence, completes)| jobs::fence(fence, completes)));
+        // Its time must be close to that of the commit.
+        statements.extend(invalidations::insert(stale));
+        // Last, since whoever stores jobs of the same group waits for this commit from then on.
+        statements.extend(ready);
         statements
     }
 }
@@ -133,16 +151,21 @@ impl Tx for PgTx {
         }
         let wakes_outbox = !(self.staged.events.is_empty() && self.staged.audit.is_empty());
         let wakes_jobs = !self.staged.jobs.is_empty();
-        let statements = self.last_flight();
+        let mut staged = std::mem::take(&mut self.staged);
+        let stale = std::mem::take(&mut staged.stale);
+        let statements = self.last_flight(staged, &stale);
+        failpoint::reach(Failpoint::BeforeCommit);
         {
             let connection: &Connection = live(self.connection.as_ref())?;
             let writes =
                 pipelined(statements.into_iter().map(|write| write.run(connection)).collect());
             let commit = sql("COMMIT").run(connection);
             // The first failure ends the transaction: Postgres answers the COMMIT behind it with a rollback.
-            match flight!(writes, commit) {
+            let span = trace::detail(|| tracing::info_span!("db.commit"));
+            match async { flight!(writes, commit) }.instrument(span).await {
                 Ok(_) => {}
                 Err(StoreError::Unavailable(source)) => {
+                    self.store.changed(&stale);
                     return Err(StoreError::CommitUnknown(source));
                 }
                 Err(error) => {
@@ -153,7 +176,9 @@ impl Tx for PgTx {
                 }
             }
         }
+        failpoint::reach(Failpoint::AfterCommit);
         self.begun = false;
+        self.store.changed(&stale);
         self.store.committed(wakes_outbox, wakes_jobs);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use deadpool_redis::redis::{Client, RedisError, cmd};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
@@ -18,6 +19,8 @@ pub struct RedisServer {
     pub eviction_policy: String,
     /// How much memory it may use, in bytes; 0 means no limit.
     pub max_memory: u64,
+    /// What time it is there.
+    pub time: Timestamp,
 }
 
 /// Why it told nothing.
@@ -47,12 +50,28 @@ pub async fn inspect(url: &SecretString) -> Result<RedisServer, RedisSilence> {
     timeout(PATIENCE, ask(url)).await?
 }
 
+/// Whether the server at this URL answers, within the time that an answer may take.
+///
+/// # Errors
+/// [`RedisSilence`].
+pub async fn ping(url: &SecretString) -> Result<(), RedisSilence> {
+    timeout(PATIENCE, async {
+        let mut connection =
+            Client::open(url.expose_secret())?.get_multiplexed_async_connection().await?;
+        cmd("PING").query_async::<()>(&mut connection).await?;
+        Ok(())
+    })
+    .await?
+}
+
 async fn ask(url: &SecretString) -> Result<RedisServer, RedisSilence> {
     let client = Client::open(url.expose_secret())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let server: String = cmd("INFO").arg("server").query_async(&mut connection).await?;
     let memory: String = cmd("INFO").arg("memory").query_async(&mut connection).await?;
+    let (second, _micros): (i64, i64) = cmd("TIME").query_async(&mut connection).await?;
     Ok(RedisServer {
+        time: Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH),
         version: field(&server, "redis_version").to_owned(),
         eviction_policy: field(&memory, "maxmemory_policy").to_owned(),
         max_memory: field(&memory, "maxmemory").parse().unwrap_or(0),
@@ -85,6 +104,7 @@ mod tests {
             version: "7.0.15".to_owned(),
             eviction_policy: policy.to_owned(),
             max_memory,
+            time: Timestamp::UNIX_EPOCH,
         };
         assert!(!server("allkeys-lru", 0).may_evict());
         assert!(!server("noeviction", 1).may_evict());

@@ -5,6 +5,7 @@
 mod auth;
 mod keys;
 mod limiter;
+mod requests;
 mod service;
 mod user;
 

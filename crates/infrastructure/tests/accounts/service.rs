@@ -94,12 +94,14 @@ impl Accounts {
             id: 1,
             kind: handler.kind().to_owned(),
             queue: "mail".to_owned(),
+            group: None,
             payload: serde_json::from_str(row.get(0)).unwrap(),
             attempt: 1,
             max_attempts: 1,
             epoch: 1,
             traceparent: None,
             correlation_id: None,
+            control: convene_application::kernel::jobs::RunControl::default(),
         };
         handler.run(&lease).await;
         match self.mailer.take().remove(0).message {

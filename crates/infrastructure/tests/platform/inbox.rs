@@ -29,11 +29,13 @@ fn effect() -> NewJob {
     NewJob {
         kind: "test.effect",
         queue: "default",
+        group: None,
         payload: serde_json::Value::Null,
         unique_key: None,
         run_at: None,
         priority: 100,
         max_attempts: 1,
+        keep: true,
         traceparent: None,
         correlation_id: None,
     }

@@ -12,15 +12,17 @@ use uuid::Uuid;
 
 use super::{count, database, session, store, store_of};
 
-fn job(kind: &'static str) -> NewJob {
+pub(super) fn job(kind: &'static str) -> NewJob {
     NewJob {
         kind,
         queue: "default",
+        group: None,
         payload: serde_json::Value::Null,
         unique_key: None,
         run_at: None,
         priority: 100,
         max_attempts: 5,
+        keep: true,
         traceparent: None,
         correlation_id: None,
     }
@@ -149,17 +151,17 @@ async fn jobs_of_later_do_not_slow_a_claim() {
                 SELECT queue, free FROM unnest('{default}'::text[], '{5}'::integer[]) AS room(queue, free)
              ), level AS (
                 SELECT room.queue, top.priority FROM room CROSS JOIN LATERAL (
-                    SELECT priority FROM jobs WHERE queue = room.queue AND leased_by IS NULL
+                    SELECT priority FROM jobs WHERE queue = room.queue AND leased_by IS NULL AND job_group IS NULL
                     ORDER BY priority LIMIT 1) AS top
                 UNION ALL
                 SELECT level.queue, next.priority FROM level CROSS JOIN LATERAL (
                     SELECT priority FROM jobs
-                    WHERE queue = level.queue AND leased_by IS NULL AND priority > level.priority
+                    WHERE queue = level.queue AND leased_by IS NULL AND job_group IS NULL AND priority > level.priority
                     ORDER BY priority LIMIT 1) AS next
              )
              SELECT job.id FROM level CROSS JOIN LATERAL (
                 SELECT id FROM jobs
-                WHERE queue = level.queue AND priority = level.priority AND leased_by IS NULL
+                WHERE queue = level.queue AND priority = level.priority AND leased_by IS NULL AND job_group IS NULL
                   AND run_at <= statement_timestamp() AND kind = ANY ('{test.job}')
                 ORDER BY run_at, id LIMIT 5 FOR UPDATE SKIP LOCKED) AS job",
             &[],

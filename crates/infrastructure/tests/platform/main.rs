@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed assumption in a test is a failed test")]
 
+mod audit;
+mod groups;
 mod inbox;
 mod jobs;
 mod load;

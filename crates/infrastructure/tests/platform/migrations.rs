@@ -95,6 +95,8 @@ async fn the_serving_role_changes_no_log_and_owns_nothing() {
     refused("UPDATE domain_events SET event_type = ''").await;
     refused("INSERT INTO domain_events SELECT * FROM domain_events").await;
     refused("INSERT INTO audit_log SELECT * FROM audit_log").await;
+    refused("UPDATE audit_log SET actor = NULL").await;
+    refused("UPDATE audit_chains SET number = 0").await;
     refused("UPDATE audit_personal SET client_ip = ''").await;
     refused("DELETE FROM outbox").await;
     refused("DELETE FROM audit_pending").await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use convene_application::kernel::clock::Clock;
+use convene_application::kernel::failpoint::{self, Failpoint};
 use convene_application::webhook::egress::{Attempted, SignedRequest, UrlRefused, WebhookSender};
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
@@ -114,7 +115,9 @@ impl HttpWebhookSender {
         // Connectors ask no resolver about literal addresses, so the URL is judged anew each time.
         let url = self.policy.accept(&request.url).map_err(Fault::from)?;
         let headers = headers(&request.headers).ok_or(Fault::InvalidRequest)?;
+        failpoint::reach(Failpoint::HttpSend);
         let response = self.client.post(url).headers(headers).body(request.body).send().await?;
+        failpoint::reach(Failpoint::ResponseRead);
         answer.status = Some(response.status().as_u16());
         answer.retry_after = response
             .headers()

@@ -3,17 +3,23 @@
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use convene_application::kernel::random::Random;
-use convene_application::webhook::egress::{InvalidSecret, WebhookSigner};
+use convene_application::webhook::egress::{InvalidSecret, SigningKeys, WebhookSigner};
+use convene_domain::webhook::{Signature, SignatureScheme};
 use zeroize::Zeroizing;
 
-const PREFIX: &str = "whsec_";
+const SHARED: &str = "whsec_";
+const PRIVATE: &str = "whsk_";
+const PUBLIC: &str = "whpk_";
 /// The specification asks for 24–64 bytes.
 const SECRET_BYTES: usize = 32;
+/// The seed of an Ed25519 key (RFC 8032 §5.1.5); behind it stands the public key.
+const SEED_BYTES: usize = 32;
 
-/// Makes secrets and signs with HMAC-SHA-256.
+/// Makes secrets and signs with HMAC-SHA-256 or Ed25519.
 #[derive(Clone)]
 pub struct StandardWebhooksSigner {
     random: Arc<dyn Random>,
@@ -34,10 +40,27 @@ impl StandardWebhooksSigner {
 }
 
 impl WebhookSigner for StandardWebhooksSigner {
-    fn new_secret(&self) -> String {
-        let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
-        self.random.fill(bytes.as_mut_slice());
-        format!("{PREFIX}{}", STANDARD.encode(bytes.as_slice()))
+    fn new_keys(&self, scheme: SignatureScheme) -> SigningKeys {
+        match scheme {
+            SignatureScheme::Hmac => {
+                let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
+                self.random.fill(bytes.as_mut_slice());
+                SigningKeys { secret: encoded(SHARED, &*bytes).into(), signature: Signature::Hmac }
+            }
+            SignatureScheme::Ed25519 => {
+                let mut bytes = Zeroizing::new([0; 2 * SEED_BYTES]);
+                let (seed, public) = bytes.split_at_mut(SEED_BYTES);
+                self.random.fill(seed);
+                let pair = Ed25519KeyPair::from_seed_unchecked(seed)
+                    .expect("every 32 bytes are the seed of a key");
+                public.copy_from_slice(pair.public_key().as_ref());
+                let public_key = encoded(PUBLIC, public);
+                SigningKeys {
+                    secret: encoded(PRIVATE, &*bytes).into(),
+                    signature: Signature::Ed25519 { public_key },
+                }
+            }
+        }
     }
 
     fn sign(
@@ -47,20 +70,38 @@ impl WebhookSigner for StandardWebhooksSigner {
         timestamp: i64,
         body: &[u8],
     ) -> Result<String, InvalidSecret> {
-        let encoded = secret.strip_prefix(PREFIX).ok_or(InvalidSecret)?;
-        let bytes = STANDARD.decode(encoded).map(Zeroizing::new).map_err(|_| InvalidSecret)?;
-        if bytes.is_empty() {
-            return Err(InvalidSecret);
+        let head = format!("{id}.{timestamp}.");
+        if let Some(encoded) = secret.strip_prefix(PRIVATE) {
+            let bytes = decoded(encoded)?;
+            let (seed, public) = bytes.split_at_checked(SEED_BYTES).ok_or(InvalidSecret)?;
+            let pair = Ed25519KeyPair::from_seed_and_public_key(seed, public)
+                .map_err(|_| InvalidSecret)?;
+            // The algorithm goes over the message twice, so it has to be in one piece.
+            let signature = pair.sign(&[head.as_bytes(), body].concat());
+            return Ok(format!("v1a,{}", STANDARD.encode(signature)));
         }
+        let bytes = decoded(secret.strip_prefix(SHARED).ok_or(InvalidSecret)?)?;
         let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &bytes));
-        context.update(format!("{id}.{timestamp}.").as_bytes());
+        context.update(head.as_bytes());
         context.update(body);
         Ok(format!("v1,{}", STANDARD.encode(context.sign())))
     }
 }
 
+fn encoded(prefix: &str, bytes: &[u8]) -> String {
+    format!("{prefix}{}", STANDARD.encode(bytes))
+}
+
+fn decoded(text: &str) -> Result<Zeroizing<Vec<u8>>, InvalidSecret> {
+    let bytes = STANDARD.decode(text).map(Zeroizing::new).map_err(|_| InvalidSecret)?;
+    if bytes.is_empty() { Err(InvalidSecret) } else { Ok(bytes) }
+}
+
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+    use secrecy::ExposeSecret as _;
+
     use super::*;
     use crate::security::OsRandom;
 
@@ -83,29 +124,60 @@ mod tests {
     #[test]
     fn every_part_is_signed() {
         let signer = signer();
-        let secret = signer.new_secret();
-        let sign = |id, timestamp, body| signer.sign(&secret, id, timestamp, body).unwrap();
-        let signature = sign("hdlv_1", 1, b"{}");
-        assert_eq!(signature, sign("hdlv_1", 1, b"{}"));
-        assert_ne!(signature, sign("hdlv_2", 1, b"{}"));
-        assert_ne!(signature, sign("hdlv_1", 2, b"{}"));
-        assert_ne!(signature, sign("hdlv_1", 1, b"{ }"));
-        assert_ne!(signature, signer.sign(&signer.new_secret(), "hdlv_1", 1, b"{}").unwrap());
+        for scheme in [SignatureScheme::Hmac, SignatureScheme::Ed25519] {
+            let sign_with = |keys: &SigningKeys, id, timestamp, body| {
+                signer.sign(keys.secret.expose_secret(), id, timestamp, body).unwrap()
+            };
+            let keys = signer.new_keys(scheme);
+            let sign = |id, timestamp, body| sign_with(&keys, id, timestamp, body);
+            let signature = sign("hdlv_1", 1, b"{}");
+            assert_eq!(signature, sign("hdlv_1", 1, b"{}"));
+            assert_ne!(signature, sign("hdlv_2", 1, b"{}"));
+            assert_ne!(signature, sign("hdlv_1", 2, b"{}"));
+            assert_ne!(signature, sign("hdlv_1", 1, b"{ }"));
+            assert_ne!(signature, sign_with(&signer.new_keys(scheme), "hdlv_1", 1, b"{}"));
+        }
+    }
+
+    #[test]
+    fn the_public_key_verifies_what_the_private_one_signed() {
+        let keys = signer().new_keys(SignatureScheme::Ed25519);
+        let public = keys.signature.public_key().unwrap();
+        assert_eq!(keys.verifier().expose_secret(), public, "nobody is shown the private key");
+        let public = STANDARD.decode(public.strip_prefix("whpk_").unwrap()).unwrap();
+        let secret = keys.secret.expose_secret();
+        assert_eq!(STANDARD.decode(secret.strip_prefix("whsk_").unwrap()).unwrap()[32..], public);
+
+        let signature = signer().sign(secret, "hdlv_1", 1_614_265_330, b"{}").unwrap();
+        let signature = STANDARD.decode(signature.strip_prefix("v1a,").unwrap()).unwrap();
+        let key = UnparsedPublicKey::new(&ED25519, public);
+        assert!(key.verify(b"hdlv_1.1614265330.{}", &signature).is_ok());
+        assert!(key.verify(b"hdlv_1.1614265331.{}", &signature).is_err());
     }
 
     #[test]
     fn secrets_are_new_and_of_32_bytes() {
-        let (one, other) = (signer().new_secret(), signer().new_secret());
-        assert_ne!(one, other);
-        let bytes = STANDARD.decode(one.strip_prefix("whsec_").unwrap()).unwrap();
-        assert_eq!(bytes.len(), 32);
+        for (scheme, prefix, length) in
+            [(SignatureScheme::Hmac, "whsec_", 32), (SignatureScheme::Ed25519, "whsk_", 64)]
+        {
+            let (one, other) = (signer().new_keys(scheme), signer().new_keys(scheme));
+            assert_ne!(one.secret.expose_secret(), other.secret.expose_secret());
+            let bytes = one.secret.expose_secret().strip_prefix(prefix).unwrap();
+            assert_eq!(STANDARD.decode(bytes).unwrap().len(), length);
+        }
     }
 
     #[test]
     fn what_is_no_secret_does_not_sign() {
-        for bad in
-            ["", "whsec_", "whsec_not base64", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whpk_MfKQ"]
-        {
+        for bad in [
+            "",
+            "whsec_",
+            "whsec_not base64",
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whpk_MfKQ",
+            "whsk_",
+            "whsk_MfKQ",
+        ] {
             assert_eq!(signer().sign(bad, "id", 1, b""), Err(InvalidSecret), "{bad}");
         }
     }

@@ -10,6 +10,7 @@
 //! stays among the previous ones until everything was sealed again.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -33,7 +34,7 @@ const HEADER_BYTES: usize = 1 + NONCE_LEN;
 pub struct InvalidEnvelopeKey;
 
 /// A master key. Wiped when dropped, never shown.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EnvelopeKey {
     id: u8,
     bytes: Zeroizing<[u8; KEY_BYTES]>,
@@ -86,18 +87,60 @@ impl fmt::Debug for EnvelopeKey {
     }
 }
 
-/// Seals with the current key, opens with any.
-#[derive(Clone, Debug)]
-pub struct EnvelopeSealer {
+/// The keys in force: one that seals and digests, and those before it. They can be exchanged while they are used; whoever
+/// holds them sees either the old ones or the new.
+#[derive(Debug)]
+pub struct EnvelopeKeys(RwLock<Arc<Ring>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Ring {
     current: EnvelopeKey,
     previous: Vec<EnvelopeKey>,
 }
+
+impl Ring {
+    /// The current key first.
+    fn all(&self) -> impl Iterator<Item = &EnvelopeKey> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+}
+
+impl EnvelopeKeys {
+    /// The key that seals, and those that still open what they sealed.
+    #[must_use]
+    pub fn new(current: EnvelopeKey, previous: Vec<EnvelopeKey>) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(Arc::new(Ring { current, previous }))))
+    }
+
+    /// Puts other keys in force, from the next use on. Returns whether they are others.
+    pub fn replace(&self, current: EnvelopeKey, previous: Vec<EnvelopeKey>) -> bool {
+        let ring = Ring { current, previous };
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = **known != ring;
+        *known = Arc::new(ring);
+        changed
+    }
+
+    fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Seals with the current key, opens with any.
+#[derive(Clone, Debug)]
+pub struct EnvelopeSealer(Arc<EnvelopeKeys>);
 
 impl EnvelopeSealer {
     /// A sealer with the key that seals and those that still open what they sealed.
     #[must_use]
     pub fn new(current: EnvelopeKey, previous: Vec<EnvelopeKey>) -> Self {
-        Self { current, previous }
+        Self(EnvelopeKeys::new(current, previous))
+    }
+
+    /// A sealer with keys that may be exchanged.
+    #[must_use]
+    pub fn over(keys: Arc<EnvelopeKeys>) -> Self {
+        Self(keys)
     }
 }
 
@@ -110,49 +153,72 @@ impl Sealer for EnvelopeSealer {
     fn seal(&self, purpose: &'static str, plain: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::with_capacity(HEADER_BYTES + plain.len() + AES_256_GCM.tag_len());
         sealed.extend_from_slice(plain);
-        let nonce = cipher(&self.current, purpose)
-            .seal_in_place_append_tag(Aad::from([self.current.id]), &mut sealed)
+        let ring = self.0.ring();
+        let nonce = cipher(&ring.current, purpose)
+            .seal_in_place_append_tag(Aad::from([ring.current.id]), &mut sealed)
             .expect("the plain text is shorter than 64 GiB, and the random source is seeded");
-        sealed.splice(0..0, [self.current.id].into_iter().chain(*nonce.as_ref()));
+        sealed.splice(0..0, [ring.current.id].into_iter().chain(*nonce.as_ref()));
         sealed
     }
 
     fn open(&self, purpose: &'static str, sealed: &[u8]) -> Result<Vec<u8>, CannotOpen> {
-        let (header, ciphertext) = sealed.split_at_checked(HEADER_BYTES).ok_or(CannotOpen)?;
-        let nonce: [u8; NONCE_LEN] = header[1..].try_into().map_err(|_| CannotOpen)?;
         // The id is one byte: two keys may share it, and the tag tells which one it was.
-        std::iter::once(&self.current)
-            .chain(&self.previous)
-            .filter(|key| key.id == header[0])
-            .find_map(|key| {
-                let mut buffer = Zeroizing::new(ciphertext.to_vec());
-                let plain = cipher(key, purpose)
-                    .open_in_place(Nonce::from(&nonce), Aad::from([key.id]), &mut buffer)
-                    .ok()?;
-                Some(plain.to_vec())
-            })
-            .ok_or(CannotOpen)
+        self.0.ring().all().find_map(|key| open_with(key, purpose, sealed)).ok_or(CannotOpen)
     }
+
+    fn reseal(&self, purpose: &'static str, sealed: &[u8]) -> Result<Option<Vec<u8>>, CannotOpen> {
+        if open_with(&self.0.ring().current, purpose, sealed).is_some() {
+            return Ok(None);
+        }
+        let plain = self.open(purpose, sealed).map(Zeroizing::new)?;
+        Ok(Some(self.seal(purpose, &plain)))
+    }
+}
+
+/// What was sealed under this very key.
+fn open_with(key: &EnvelopeKey, purpose: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    let (header, ciphertext) = sealed.split_at_checked(HEADER_BYTES)?;
+    if header[0] != key.id {
+        return None;
+    }
+    let nonce: [u8; NONCE_LEN] = header[1..].try_into().ok()?;
+    let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    let plain = cipher(key, purpose)
+        .open_in_place(Nonce::from(&nonce), Aad::from([key.id]), &mut buffer)
+        .ok()?;
+    Some(plain.to_vec())
 }
 
 /// Digests under the current key.
 #[derive(Clone, Debug)]
-pub struct EnvelopeDigester {
-    key: EnvelopeKey,
-}
+pub struct EnvelopeDigester(Arc<EnvelopeKeys>);
 
 impl EnvelopeDigester {
     /// A digester under this key. Under another key every keyed digest is another.
     #[must_use]
     pub fn new(key: EnvelopeKey) -> Self {
-        Self { key }
+        Self(EnvelopeKeys::new(key, Vec::new()))
     }
+
+    /// A digester with keys that may be exchanged.
+    #[must_use]
+    pub fn over(keys: Arc<EnvelopeKeys>) -> Self {
+        Self(keys)
+    }
+}
+
+fn mac_with(key: &EnvelopeKey, purpose: &str, data: &[u8]) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.derive("mac", purpose).as_slice());
+    hmac::sign(&key, data).as_ref().try_into().expect("HMAC-SHA-256 yields 32 bytes")
 }
 
 impl Digester for EnvelopeDigester {
     fn mac(&self, purpose: &'static str, data: &[u8]) -> [u8; 32] {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.derive("mac", purpose).as_slice());
-        hmac::sign(&key, data).as_ref().try_into().expect("HMAC-SHA-256 yields 32 bytes")
+        mac_with(&self.0.ring().current, purpose, data)
+    }
+
+    fn macs(&self, purpose: &'static str, data: &[u8]) -> Vec<[u8; 32]> {
+        self.0.ring().all().map(|key| mac_with(key, purpose, data)).collect()
     }
 
     fn sha256(&self, data: &[u8]) -> [u8; 32] {
@@ -211,6 +277,28 @@ mod tests {
         assert_eq!(rotated.open("token", &sealed).as_deref(), Ok(&b"plain"[..]));
         assert_eq!(old.open("token", &rotated.seal("token", b"plain")), Err(CannotOpen));
         assert_eq!(sealer(2).open("token", &sealed), Err(CannotOpen));
+    }
+
+    #[test]
+    fn exchanged_keys_are_in_force_at_once_and_digests_of_the_old_are_recognised() {
+        let keys = EnvelopeKeys::new(key(1), Vec::new());
+        let (sealer, digester) =
+            (EnvelopeSealer::over(Arc::clone(&keys)), EnvelopeDigester::over(Arc::clone(&keys)));
+        let (sealed, mac) = (sealer.seal("token", b"plain"), digester.mac("cursor", b"data"));
+        assert_eq!(sealer.reseal("token", &sealed), Ok(None));
+        assert!(!keys.replace(key(1), Vec::new()), "they are the same");
+
+        assert!(keys.replace(key(2), vec![key(1)]));
+        assert_eq!(sealer.open("token", &sealed).as_deref(), Ok(&b"plain"[..]));
+        assert_ne!(digester.mac("cursor", b"data"), mac);
+        assert!(digester.macs("cursor", b"data").contains(&mac));
+        let resealed = sealer.reseal("token", &sealed).unwrap().expect("under the old key");
+        assert_eq!(sealer.reseal("token", &resealed), Ok(None));
+
+        assert!(keys.replace(key(2), Vec::new()));
+        assert_eq!(sealer.open("token", &resealed).as_deref(), Ok(&b"plain"[..]));
+        assert_eq!(sealer.reseal("token", &sealed), Err(CannotOpen));
+        assert!(!digester.macs("cursor", b"data").contains(&mac));
     }
 
     #[test]

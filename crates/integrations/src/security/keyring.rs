@@ -10,15 +10,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use convene_application::auth::crypto::{
     KeyringError, MAX_ACCESS_TOKEN_SECONDS, SigningKey, SigningKeyStore,
 };
-use convene_application::kernel::secrets::Sealer;
+use convene_application::kernel::secrets::{SIGNING_KEY_PURPOSE, Sealer};
 use convene_application::kernel::store::StoreError;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-/// What private keys are sealed for.
-const PURPOSE: &str = "signing-key";
 /// The least time between two loads that unknown keys cause: anybody can send a token that names one.
 const REFETCH_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 /// How long a retired key still verifies: as long as the last token it signed, and the time until every process has
@@ -103,27 +101,35 @@ impl Keyring {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn generate(&self, now: Timestamp) -> Result<SigningKey, KeyringError> {
+    /// Makes a key that begins to sign at the given time. It is stored nowhere yet.
+    ///
+    /// # Errors
+    /// [`KeyringError::Generate`].
+    pub fn generate(&self, begins: Timestamp) -> Result<SigningKey, KeyringError> {
         let pair = Ed25519KeyPair::generate().map_err(|_| KeyringError::Generate)?;
         let document = pair.to_pkcs8().map_err(|_| KeyringError::Generate)?;
         let public = pair.public_key().as_ref().to_vec();
         Ok(SigningKey {
             kid: thumbprint(&URL_SAFE_NO_PAD.encode(&public)),
-            sealed_private: self.sealer.seal(PURPOSE, document.as_ref()),
+            sealed_private: self.sealer.seal(SIGNING_KEY_PURPOSE, document.as_ref()),
             public,
-            created_at: now,
+            created_at: begins,
             retired_at: None,
         })
     }
 
     fn open(&self, stored: Vec<SigningKey>, now: Timestamp) -> Result<Keys, KeyringError> {
         let mut active: Vec<&SigningKey> =
-            stored.iter().filter(|key| key.retired_at.is_none()).collect();
+            stored.iter().filter(|key| key.retired_at.is_none_or(|at| now < at)).collect();
         if active.is_empty() {
             return Err(StoreError::other("the new signing key was not stored").into());
         }
-        active.sort_by_key(|key| (key.created_at, &key.kid));
-        let signing = active.into_iter().rev().find_map(|key| self.open_private(key));
+        // The newest of those that have begun; else, by a clock that is late, the first that will.
+        active.sort_by_key(|key| {
+            let until = key.created_at.duration_since(now);
+            (until.is_positive(), until.abs(), &key.kid)
+        });
+        let signing = active.into_iter().find_map(|key| self.open_private(key));
         let signing = Some(signing.ok_or(KeyringError::CannotOpen)?);
         let verifying = stored
             .into_iter()
@@ -136,7 +142,8 @@ impl Keyring {
     /// Opens a private key, unless it was sealed under an envelope key that is not configured here, which may be so
     /// while an envelope key is being replaced.
     fn open_private(&self, key: &SigningKey) -> Option<PrivateKey> {
-        let opened = self.sealer.open(PURPOSE, &key.sealed_private).ok().map(Zeroizing::new);
+        let opened =
+            self.sealer.open(SIGNING_KEY_PURPOSE, &key.sealed_private).ok().map(Zeroizing::new);
         let private = opened.filter(|pkcs8| belongs_to(pkcs8, &key.public));
         if private.is_none() {
             tracing::warn!(kid = key.kid, "a signing key cannot be opened and is not used");

@@ -8,8 +8,11 @@ mod passwords;
 mod random;
 mod successor;
 mod tokens;
+mod verified;
 
-pub use envelope::{EnvelopeDigester, EnvelopeKey, EnvelopeSealer, InvalidEnvelopeKey};
+pub use envelope::{
+    EnvelopeDigester, EnvelopeKey, EnvelopeKeys, EnvelopeSealer, InvalidEnvelopeKey,
+};
 pub use keyring::Keyring;
 pub use passwords::{Argon2Passwords, HashingPool, InvalidParameters, Parameters};
 pub use random::OsRandom;

@@ -108,7 +108,7 @@ impl Argon2Passwords {
         work: impl FnOnce(&Argon2<'static>) -> Result<T, password_hash::Error> + Send + 'static,
     ) -> Result<T, PasswordError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            metrics::counter!("password_pool_full_total").increment(1);
+            metrics::counter!("convene_auth_password_pool_full_total").increment(1);
             PasswordError::Busy
         })?;
         let core = Arc::clone(&self.cores)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use convene_application::kernel::consume::{Intake, Subscription};
 use convene_application::kernel::events::LoggedEvent;
+use convene_application::kernel::failpoint::{self, Failpoint};
 use convene_application::kernel::random::Random;
 use futures::StreamExt as _;
 use lapin::message::Delivery;
@@ -157,7 +158,7 @@ impl Feed {
     async fn take_traced(&self, events: Vec<InHand>) {
         let Some(first) = events.first() else { return };
         let span = tracing::info_span!(
-            "bus.consume",
+            "bus.deliver",
             consumer = self.subscription.name(),
             events = events.len(),
             event = %first.event.id,
@@ -231,4 +232,5 @@ async fn acknowledge(acker: &Acker) {
         // The channel is lost; the broker delivers the event again, and the inbox knows it.
         tracing::debug!(error = &error as &dyn std::error::Error, "an event was not acknowledged");
     }
+    failpoint::reach(Failpoint::Ack);
 }

@@ -10,6 +10,8 @@ use lapin::{Acker, BasicProperties};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::parking::parked_at;
+
 /// AMQP's delivery mode of messages that survive a restart of the broker.
 const PERSISTENT: u8 = 2;
 /// Whose messages these are, where several applications share a broker.
@@ -17,9 +19,11 @@ const APP_ID: &str = "convene";
 /// The header with the event's place in the log. Ours alone: by it a failed consumption finds the event again.
 pub(super) const POSITION_HEADER: &str = "x-convene-position";
 /// The header of a parked message that tells why it is parked.
-const REASON_HEADER: &str = "x-convene-reason";
+pub(super) const REASON_HEADER: &str = "x-convene-reason";
 /// The header of a parked message that tells whose queue it came from.
-const CONSUMER_HEADER: &str = "x-convene-consumer";
+pub(super) const CONSUMER_HEADER: &str = "x-convene-consumer";
+/// The header of a parked message that tells when it was parked.
+pub(super) const PARKED_AT_HEADER: &str = "x-convene-parked-at";
 
 /// The members of an envelope that the message's properties repeat.
 #[derive(Default, Deserialize)]
@@ -125,6 +129,7 @@ pub(super) fn parked(delivery: &Delivery, consumer: &str, reason: &Undecodable) 
     let mut headers = delivery.properties.headers().clone().unwrap_or_default();
     headers.insert(REASON_HEADER.into(), text(reason.to_string()));
     headers.insert(CONSUMER_HEADER.into(), text(consumer));
+    headers.insert(PARKED_AT_HEADER.into(), parked_at());
     delivery.properties.clone().with_headers(headers).with_delivery_mode(PERSISTENT)
 }
 

@@ -5,6 +5,7 @@ mod consumers;
 mod feed;
 mod inspection;
 mod message;
+mod parking;
 mod publisher;
 mod sink;
 mod status;
@@ -18,6 +19,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 pub use consumers::RabbitConsumers;
 pub use inspection::{BrokerReport, inspect_broker};
+pub use parking::RabbitParking;
 pub use sink::RabbitSink;
 pub use status::BusStatus;
 pub use topology::{Topology, declare_topology};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use convene_application::kernel::failpoint::{self, Failpoint};
 use futures::future::{Either, ready};
 use futures::stream::{FuturesOrdered, Stream, StreamExt as _};
 use futures::{FutureExt as _, poll};
@@ -120,6 +121,7 @@ impl Session {
                 Poll::Ready(outcome) => Either::Left(ready(outcome)),
                 Poll::Pending => Either::Right(confirmation),
             });
+            failpoint::reach(Failpoint::Publish);
         }
         let mut count = 0;
         loop {
@@ -132,7 +134,10 @@ impl Session {
                 }
             };
             match next {
-                Ok(Some(Ok(()))) => count += 1,
+                Ok(Some(Ok(()))) => {
+                    failpoint::reach(Failpoint::Confirm);
+                    count += 1;
+                }
                 Ok(Some(Err(error))) => return (count, Err(error)),
                 Ok(None) => return (count, Ok(())),
                 Err(_) => return (count, Err(BrokerError::Late)),

@@ -4,6 +4,7 @@
 
 mod consuming;
 mod outages;
+mod parking;
 mod publishing;
 mod support;
 mod topology;

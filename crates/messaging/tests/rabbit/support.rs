@@ -10,7 +10,7 @@ use convene_application::kernel::consume::Intake;
 use convene_application::kernel::error::Failure;
 use convene_application::kernel::events::{Consumer, LoggedEvent, Sink as _};
 use convene_application::kernel::jobs::{
-    Claim, Fence, JobQueue, LeasedJob, NewJob, QueueBacklog, Settlement,
+    Beat, Claim, Fence, JobQueue, LeasedJob, NewJob, Pulse, QueueBacklog, Settlement,
 };
 use convene_application::kernel::random::Random;
 use convene_application::kernel::store::StoreError;
@@ -315,11 +315,15 @@ impl JobQueue for Jobs {
         unreachable!("a bus only stores jobs")
     }
 
-    async fn heartbeat(&self, _: &[Fence], _: Duration) -> Result<Vec<i64>, StoreError> {
+    async fn heartbeat(&self, _: &[Beat], _: Duration) -> Result<Pulse, StoreError> {
         unreachable!("a bus only stores jobs")
     }
 
     async fn settle(&self, _: Vec<Settlement>) -> Result<usize, StoreError> {
+        unreachable!("a bus only stores jobs")
+    }
+
+    async fn ready(&self, _: &[(String, String)]) -> Result<(), StoreError> {
         unreachable!("a bus only stores jobs")
     }
 

@@ -2,9 +2,11 @@
 
 mod deliveries;
 mod endpoints;
+mod replays;
 
 pub use deliveries::*;
 pub use endpoints::*;
+pub use replays::*;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,8 @@ macro_rules! webhook_contract {
         $crate::webhook_contract! { $ports;
             endpoints_are_kept_as_they_are
             endpoints_are_listed_newest_first
+            secrets_are_replaced_and_sign_on_for_a_while
+            header_fields_are_kept_apart
             events_reach_those_who_want_them
             an_event_is_delivered_once_to_an_endpoint
             the_longest_due_is_claimed_first
@@ -50,6 +54,9 @@ macro_rules! webhook_contract {
             deliveries_are_listed_newest_first
             deliveries_go_with_their_endpoint
             old_deliveries_are_swept
+            replays_are_kept_as_they_are
+            a_replay_goes_over_what_was_made_before_it
+            figures_tell_of_the_newest_deliveries
         }
     };
     ($ports:expr; $($part:ident)+) => {$(
@@ -97,6 +104,7 @@ fn event(number: u128, made_at: Timestamp) -> FannedEvent {
         event_type: "rsvp.confirmed".to_owned(),
         body: Bytes::from(format!("{{\"number\":{number}}}")),
         at: made_at,
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
     }
 }
 

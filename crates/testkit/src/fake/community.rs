@@ -164,6 +164,27 @@ impl<T: HasCommunities> CommunityReads for FakeStore<T> {
         Ok(self.tables().await?.communities().seen(community, viewer))
     }
 
+    async fn communities(
+        &self,
+        communities: &[CommunityId],
+        viewer: Option<UserId>,
+    ) -> Result<Vec<SeenCommunity>, StoreError> {
+        let tables = self.tables().await?;
+        let seen = |id: &CommunityId| tables.communities().seen(&(*id).into(), viewer);
+        Ok(communities.iter().filter_map(seen).collect())
+    }
+
+    async fn memberships(
+        &self,
+        communities: &[CommunityId],
+        user: UserId,
+    ) -> Result<Vec<MemberView>, StoreError> {
+        let tables = self.tables().await?;
+        let membership = |id: &CommunityId| tables.communities().membership(*id, user);
+        let members = communities.iter().filter_map(membership);
+        Ok(members.filter_map(|member| view(&*tables, member)).collect())
+    }
+
     async fn visible_to(
         &self,
         viewer: Option<UserId>,

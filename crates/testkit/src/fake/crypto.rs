@@ -19,6 +19,11 @@ impl Sealer for FakeSealer {
         let plain: Vec<u8> = hidden.iter().map(|byte| !byte).collect();
         if tag == hash(purpose, &plain).to_le_bytes() { Ok(plain) } else { Err(CannotOpen) }
     }
+
+    /// There is but one key.
+    fn reseal(&self, purpose: &'static str, sealed: &[u8]) -> Result<Option<Vec<u8>>, CannotOpen> {
+        self.open(purpose, sealed).map(|_| None)
+    }
 }
 
 /// Digests that differ for different data and purposes.

@@ -85,6 +85,15 @@ impl<T: HasEvents> EventReads for FakeStore<T> {
         Ok(seen(&*self.tables().await?, event, viewer))
     }
 
+    async fn events(
+        &self,
+        events: &[EventId],
+        viewer: Option<UserId>,
+    ) -> Result<Vec<SeenEvent>, StoreError> {
+        let tables = self.tables().await?;
+        Ok(events.iter().filter_map(|event| seen(&*tables, *event, viewer)).collect())
+    }
+
     async fn of_community(
         &self,
         community: CommunityId,

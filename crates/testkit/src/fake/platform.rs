@@ -1,17 +1,20 @@
 //! The platform in memory: event log, cursors, jobs and ticks, for tests of engines.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use convene_application::kernel::clock::{Clock as _, SystemClock};
+use convene_application::kernel::cron::{CronStore, Duty, Standing};
 use convene_application::kernel::events::{
-    EventLog, Lead, LoggedEvent, NewEvent, OutboxBacklog, Sequenced, Sequencer,
+    EventLog, Lead, LoggedEvent, NewEvent, OutboxBacklog, Sequenced, Sequencer, SinkLag,
 };
 use convene_application::kernel::jobs::{
-    Claim, CronStore, Duty, Fence, JobQueue, LeasedJob, NewJob, QueueBacklog, SettledAs, Settlement,
+    Beat, Claim, Fence, JobQueue, LeasedJob, NewJob, Progress, Pulse, QueueBacklog, RunControl,
+    SettledAs, Settlement,
 };
+use convene_application::kernel::operate::queues::{GroupLimits, QueueLimits};
 use convene_application::kernel::store::StoreError;
 use convene_application::kernel::wake::Wake;
 use jiff::Timestamp;
@@ -35,7 +38,26 @@ struct State {
     jobs: Vec<Row>,
     dead: Vec<DeadJob>,
     next_id: i64,
-    ticks: HashMap<&'static str, Timestamp>,
+    queues: HashMap<String, Control>,
+    groups: HashMap<(String, String), GroupLimits>,
+    /// When a group was served last, as a count of claims.
+    served: HashMap<(String, String), u64>,
+    claims: u64,
+    ticks: HashSet<(&'static str, Timestamp)>,
+    duties: HashMap<&'static str, Known>,
+}
+
+/// What operators set about a queue, and its tokens. They are filled by [`FakePlatform::limit_queue`] alone: in a test no
+/// time passes.
+struct Control {
+    limits: QueueLimits,
+    tokens: f64,
+}
+
+/// A duty with the times that it was made known with.
+struct Known {
+    times: (String, String),
+    standing: Standing,
 }
 
 struct Cursor {
@@ -64,6 +86,8 @@ struct Row {
     run_at: Timestamp,
     leased_until: Option<Timestamp>,
     rerun: bool,
+    cancelled: bool,
+    progress: Option<Progress>,
 }
 
 impl FakePlatform {
@@ -97,6 +121,44 @@ impl FakePlatform {
     /// Dead letters.
     pub fn dead_jobs(&self) -> Vec<DeadJob> {
         lock(&self.state).dead.clone()
+    }
+
+    /// Asks the run of a job to end. Returns whether it runs.
+    pub fn cancel(&self, job: i64) -> bool {
+        let mut state = lock(&self.state);
+        let running = state.jobs.iter_mut().find(|row| row.id == job && row.leased_until.is_some());
+        running.is_some_and(|row| {
+            row.cancelled = true;
+            row.rerun = false;
+            true
+        })
+    }
+
+    /// How far the run of a job has told that it got.
+    pub fn progress(&self, job: i64) -> Option<Progress> {
+        lock(&self.state).jobs.iter().find(|row| row.id == job)?.progress
+    }
+
+    /// Sets what operators set about a queue.
+    pub fn limit_queue(&self, queue: &str, limits: QueueLimits) {
+        let control =
+            Control { limits, tokens: limits.rate.map_or(0.0, |rate| f64::from(rate.burst)) };
+        lock(&self.state).queues.insert(queue.to_owned(), control);
+    }
+
+    /// Sets what operators set about a group.
+    pub fn limit_group(&self, queue: &str, group: &str, limits: GroupLimits) {
+        lock(&self.state).groups.insert((queue.to_owned(), group.to_owned()), limits);
+    }
+
+    /// Has the ticks of a duty pass unfired, or fires them again. Returns whether there is one.
+    pub fn pause_duty(&self, name: &str, paused: bool) -> bool {
+        let mut state = lock(&self.state);
+        let known = state.duties.get_mut(name);
+        known.is_some_and(|known| {
+            known.standing.paused = paused;
+            true
+        })
     }
 
     /// How far a sink has got.
@@ -157,7 +219,52 @@ impl State {
             run_at,
             leased_until: None,
             rerun: false,
+            cancelled: false,
+            progress: None,
         });
+    }
+
+    fn running(&self, is: impl Fn(&NewJob) -> bool) -> usize {
+        self.jobs.iter().filter(|row| row.leased_until.is_some() && is(&row.job)).count()
+    }
+
+    /// How many more jobs of a queue may start.
+    fn room(&self, queue: &str, free: usize) -> usize {
+        let Some(Control { limits, tokens }) = self.queues.get(queue) else { return free };
+        if limits.paused {
+            return 0;
+        }
+        let at_once = limits.at_once.map_or(free, |most| {
+            (most as usize).saturating_sub(self.running(|job| job.queue == queue))
+        });
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few tokens")]
+        let tokens = limits.rate.map_or(free, |_| tokens.floor().max(0.0) as usize);
+        free.min(at_once).min(tokens)
+    }
+
+    /// The next job of a queue: of no group before those of groups, and of the group that was served longest ago.
+    fn next_of(&self, claim: &Claim, queue: &str) -> Option<usize> {
+        let now = SystemClock.now();
+        let of_groups = self.queues.get(queue).and_then(|control| control.limits.group_at_once);
+        let open = |group: &str| {
+            let key = (queue.to_owned(), group.to_owned());
+            let limits = self.groups.get(&key).copied().unwrap_or_default();
+            let running =
+                self.running(|job| job.queue == queue && job.group.as_deref() == Some(group));
+            !limits.paused
+                && limits.at_once.or(of_groups).is_none_or(|most| running < most as usize)
+        };
+        let due = self.jobs.iter().enumerate().filter(|(_, row)| {
+            row.run_at <= now
+                && row.waits_for(claim, queue)
+                && row.job.group.as_deref().is_none_or(open)
+        });
+        let turn = |group: &Option<String>| {
+            let group = group.clone()?;
+            Some(self.served.get(&(queue.to_owned(), group)).copied().unwrap_or(0))
+        };
+        due.min_by_key(|(_, row)| (turn(&row.job.group), row.job.priority, row.run_at, row.id))
+            .map(|(place, _)| place)
     }
 
     fn held(&mut self, fence: Fence) -> Option<usize> {
@@ -188,6 +295,8 @@ impl Row {
     fn free(&mut self, run_at: Timestamp) {
         self.leased_until = None;
         self.rerun = false;
+        self.cancelled = false;
+        self.progress = None;
         self.run_at = run_at;
     }
 
@@ -205,12 +314,14 @@ impl Row {
             id: self.id,
             kind: self.job.kind.to_owned(),
             queue: self.job.queue.to_owned(),
+            group: self.job.group.clone(),
             payload: self.job.payload.clone(),
             attempt: self.attempt,
             max_attempts: self.job.max_attempts,
             epoch: self.epoch,
             traceparent: self.job.traceparent.clone(),
             correlation_id: self.job.correlation_id.clone(),
+            control: RunControl::default(),
         }
     }
 }
@@ -240,6 +351,13 @@ impl EventLog for FakePlatform {
 
     async fn head(&self) -> Result<i64, StoreError> {
         Ok(self.up()?.log.last().map_or(0, |event| event.position))
+    }
+
+    async fn lag(&self, sink: &str) -> Result<Option<SinkLag>, StoreError> {
+        let state = self.up()?;
+        let Some(cursor) = state.cursors.get(sink) else { return Ok(None) };
+        let behind = state.log.iter().filter(|event| event.position > cursor.position);
+        Ok(Some(SinkLag { events: behind.count() as u64, age: Duration::ZERO }))
     }
 
     async fn lead(
@@ -296,17 +414,23 @@ impl EventLog for FakePlatform {
 impl JobQueue for FakePlatform {
     async fn claim(&self, claim: &Claim) -> Result<Vec<LeasedJob>, StoreError> {
         let mut state = self.up()?;
-        let now = SystemClock.now();
         let mut leased = Vec::new();
         for (queue, free) in &claim.free {
-            let mut due: Vec<&mut Row> = state
-                .jobs
-                .iter_mut()
-                .filter(|row| row.run_at <= now && row.waits_for(claim, queue))
-                .collect();
-            due.sort_by_key(|row| (row.job.priority, row.run_at, row.id));
-            let room = usize::try_from(*free).unwrap_or(0);
-            leased.extend(due.into_iter().take(room).map(|row| row.lease(claim.lease)));
+            let room = state.room(queue, usize::try_from(*free).unwrap_or(0));
+            for _ in 0..room {
+                let Some(place) = state.next_of(claim, queue) else { break };
+                state.claims += 1;
+                let claims = state.claims;
+                let row = &mut state.jobs[place];
+                let group = row.job.group.clone();
+                leased.push(row.lease(claim.lease));
+                if let Some(group) = group {
+                    state.served.insert(((*queue).to_owned(), group), claims);
+                }
+                if let Some(control) = state.queues.get_mut(*queue) {
+                    control.tokens -= 1.0;
+                }
+            }
         }
         Ok(leased)
     }
@@ -314,20 +438,29 @@ impl JobQueue for FakePlatform {
     async fn next_due(&self, claim: &Claim) -> Result<Option<Duration>, StoreError> {
         let state = self.up()?;
         let waits = |row: &&Row| claim.free.iter().any(|(queue, _)| row.waits_for(claim, queue));
-        let next = state.jobs.iter().filter(waits).map(|row| row.run_at).min();
+        let paused =
+            |queue: &str| state.queues.get(queue).is_some_and(|control| control.limits.paused);
+        let open = |row: &&Row| waits(row) && !paused(row.job.queue);
+        let next = state.jobs.iter().filter(open).map(|row| row.run_at).min();
         Ok(next.map(|at| since(SystemClock.now(), at)))
     }
 
-    async fn heartbeat(&self, leases: &[Fence], lease: Duration) -> Result<Vec<i64>, StoreError> {
+    async fn heartbeat(&self, beats: &[Beat], lease: Duration) -> Result<Pulse, StoreError> {
         let mut state = self.up()?;
-        let mut lost = Vec::new();
-        for fence in leases {
-            match state.held(*fence) {
-                Some(place) => state.jobs[place].leased_until = Some(SystemClock.now() + lease),
-                None => lost.push(fence.job),
+        let mut pulse = Pulse::default();
+        for beat in beats {
+            let Some(place) = state.held(beat.fence) else {
+                pulse.lost.push(beat.fence.job);
+                continue;
+            };
+            let row = &mut state.jobs[place];
+            row.leased_until = Some(SystemClock.now() + lease);
+            row.progress = beat.progress.or(row.progress);
+            if row.cancelled {
+                pulse.cancelled.push(row.id);
             }
         }
-        Ok(lost)
+        Ok(pulse)
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<usize, StoreError> {
@@ -337,8 +470,9 @@ impl JobQueue for FakePlatform {
             let Some(place) = state.held(fence) else { continue };
             settled += 1;
             let now = SystemClock.now();
+            let verdict = if state.jobs[place].cancelled { SettledAs::Cancelled } else { verdict };
             match verdict {
-                SettledAs::Done => state.end(place),
+                SettledAs::Done | SettledAs::Cancelled => state.end(place),
                 SettledAs::Dead { error } => state.bury(place, error),
                 SettledAs::Retry { after, .. } => state.jobs[place].free(now + after),
                 SettledAs::Snoozed { after } => {
@@ -352,6 +486,11 @@ impl JobQueue for FakePlatform {
         Ok(settled)
     }
 
+    async fn ready(&self, _: &[(String, String)]) -> Result<(), StoreError> {
+        // Groups are looked at with each claim.
+        self.up().map(|_| ())
+    }
+
     async fn rescue(&self) -> Result<usize, StoreError> {
         let mut state = self.up()?;
         let now = SystemClock.now();
@@ -360,7 +499,9 @@ impl JobQueue for FakePlatform {
         for id in &ids {
             let Some(place) = state.jobs.iter().position(|row| row.id == *id) else { continue };
             let row = &mut state.jobs[place];
-            if row.attempt < row.job.max_attempts {
+            if row.cancelled {
+                state.end(place);
+            } else if row.attempt < row.job.max_attempts {
                 row.free(now);
             } else {
                 state.bury(place, "the worker was lost during the last attempt".to_owned());
@@ -373,6 +514,10 @@ impl JobQueue for FakePlatform {
         let mut state = self.up()?;
         for fence in leases {
             if let Some(place) = state.held(*fence) {
+                if state.jobs[place].cancelled && !state.jobs[place].rerun {
+                    state.jobs.remove(place);
+                    continue;
+                }
                 let row = &mut state.jobs[place];
                 row.attempt -= 1;
                 row.free(SystemClock.now());
@@ -421,12 +566,27 @@ impl CronStore for FakePlatform {
         let mut state = self.up()?;
         let mut fired = 0;
         for duty in duties {
-            let tick = duty.tick(now);
-            if state.ticks.get(duty.name).is_none_or(|last| *last < tick) {
-                state.ticks.insert(duty.name, tick);
-                state.add(duty.job.clone());
-                fired += 1;
+            let times = (duty.schedule.to_string(), duty.missed.to_string());
+            let known = state.duties.get(duty.name).filter(|known| known.times == times);
+            let mut standing = match known {
+                Some(known) => known.standing,
+                None => {
+                    let Some(next_tick) = duty.schedule.first_tick(now) else { continue };
+                    let paused =
+                        state.duties.get(duty.name).is_some_and(|known| known.standing.paused);
+                    Standing { next_tick, paused }
+                }
+            };
+            if let Some(turn) = duty.turn(standing, now, SystemClock.now()) {
+                standing.next_tick = turn.next_tick;
+                for tick in turn.ticks {
+                    if state.ticks.insert((duty.name, tick)) {
+                        state.add(duty.job_of(tick));
+                        fired += 1;
+                    }
+                }
             }
+            state.duties.insert(duty.name, Known { times, standing });
         }
         self.wake.jobs.ring();
         Ok(fired)
@@ -436,7 +596,38 @@ impl CronStore for FakePlatform {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::platform::Ports;
+    use crate::contract::platform::{Operating, Ports};
+
+    #[async_trait]
+    impl Operating for FakePlatform {
+        async fn pause_duty(&self, name: &str, paused: bool) -> Result<bool, StoreError> {
+            Ok(Self::pause_duty(self, name, paused))
+        }
+
+        async fn limit_queue(&self, queue: &str, limits: QueueLimits) -> Result<(), StoreError> {
+            Self::limit_queue(self, queue, limits);
+            Ok(())
+        }
+
+        async fn limit_group(
+            &self,
+            queue: &str,
+            group: &str,
+            limits: GroupLimits,
+        ) -> Result<(), StoreError> {
+            Self::limit_group(self, queue, group, limits);
+            Ok(())
+        }
+
+        async fn cancel(&self, job: i64) -> Result<(), StoreError> {
+            assert!(Self::cancel(self, job), "the job {job} runs");
+            Ok(())
+        }
+
+        async fn progress(&self, job: i64) -> Result<Option<Progress>, StoreError> {
+            Ok(Self::progress(self, job))
+        }
+    }
 
     fn ports() -> std::future::Ready<(Ports, ())> {
         let platform = FakePlatform::default();
@@ -449,7 +640,8 @@ mod tests {
             sequencer: port.clone(),
             log: port.clone(),
             queue: port.clone(),
-            crons: port,
+            crons: port.clone(),
+            operator: port,
             record: Box::new(record),
         };
         std::future::ready((ports, ()))

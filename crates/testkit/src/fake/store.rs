@@ -13,7 +13,7 @@ use convene_application::kernel::events::NewEvent;
 use convene_application::kernel::idempotency::{Claimed, KeyClaim, StoredReply};
 use convene_application::kernel::jobs::{Fence, NewJob};
 use convene_application::kernel::store::StoreError;
-use convene_application::kernel::uow::{AuditEntry, CONSUMED_BEFORE, Staged, Tx};
+use convene_application::kernel::uow::{AuditEntry, Begin, CONSUMED_BEFORE, Staged, Tx};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
@@ -133,6 +133,13 @@ impl<T: Clone + Send + 'static> FakeStore<T> {
             Ok(1) => Err(StoreError::Unavailable("the test pulled the plug".into())),
             _ => Ok(()),
         }
+    }
+}
+
+#[async_trait]
+impl<T: Clone + Send + 'static> Begin<dyn Tx> for FakeStore<T> {
+    async fn begin(&self, claims: Vec<KeyClaim>) -> Result<Box<dyn Tx>, StoreError> {
+        Ok(Box::new(self.unit(claims)?))
     }
 }
 

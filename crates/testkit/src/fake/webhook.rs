@@ -2,7 +2,7 @@
 
 mod egress;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,13 +14,14 @@ use convene_application::kernel::page::{Page, PageKey, PageQuery};
 use convene_application::kernel::store::StoreError;
 use convene_application::kernel::uow::Begin;
 use convene_application::webhook::ports::{
-    AttemptView, ClaimedBatch, ClaimedDelivery, DeliveryQueue, DeliveryView, FannedEvent,
-    SettledAttempt, Target, Wanted, WebhookReads, WebhookTx,
+    AttemptView, ClaimedBatch, ClaimedDelivery, DeliveryQueue, DeliveryView, EndpointStats,
+    FannedEvent, MadeDelivery, PREVIOUS_SECRETS, Replay, SettledAttempt, Target, Wanted,
+    WebhookReads, WebhookTx,
 };
 use convene_contracts::EventPayload as _;
 use convene_contracts::rsvp::RsvpConfirmed;
-use convene_domain::ids::{CommunityId, DeliveryId, RsvpId, TypedId as _, WebhookId};
-use convene_domain::webhook::{DeliveryStatus, Endpoint, Next};
+use convene_domain::ids::{CommunityId, DeliveryId, ReplayId, RsvpId, TypedId as _, WebhookId};
+use convene_domain::webhook::{DeliveryStatus, Endpoint, Next, ReplayScope, ReplayStatus};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -50,6 +51,12 @@ pub fn confirmed_rsvp(env: &Env, community: CommunityId) -> LoggedEvent {
 pub struct Webhooks {
     /// Endpoints with their sealed secrets.
     pub endpoints: BTreeMap<WebhookId, (Endpoint, Vec<u8>)>,
+    /// Sealed header fields of endpoints that have some.
+    pub headers: BTreeMap<WebhookId, Vec<u8>>,
+    /// Sealed secrets of before, the newest first, with when their time is over.
+    pub previous_secrets: BTreeMap<WebhookId, Vec<(Vec<u8>, Timestamp)>>,
+    /// Replays by id.
+    pub replays: BTreeMap<ReplayId, Replay>,
     /// Deliveries by id.
     pub deliveries: BTreeMap<DeliveryId, DeliveryRow>,
 }
@@ -81,6 +88,7 @@ pub struct DeliveryRow {
     pub created_at: Timestamp,
     /// Attempts that have ended.
     pub attempts: Vec<AttemptView>,
+    traceparent: Option<String>,
 }
 
 impl DeliveryRow {
@@ -90,6 +98,7 @@ impl DeliveryRow {
             status_code: None,
             duration: None,
             error: None,
+            response_head: Bytes::new(),
         });
         DeliveryView {
             id: self.id,
@@ -105,7 +114,10 @@ impl DeliveryRow {
     fn claim(&mut self, now: Timestamp, until: Timestamp) -> ClaimedDelivery {
         if let Some(at) = self.started_at.replace(now) {
             let error = Some("interrupted".to_owned());
-            self.attempts.push(AttemptView { at, status_code: None, duration: None, error });
+            let response_head = Bytes::new();
+            let running =
+                AttemptView { at, status_code: None, duration: None, error, response_head };
+            self.attempts.push(running);
         }
         self.number += 1;
         self.scheduled += 1;
@@ -117,6 +129,7 @@ impl DeliveryRow {
             number: self.number,
             scheduled: self.scheduled,
             body: self.body.clone(),
+            traceparent: self.traceparent.clone(),
         }
     }
 
@@ -135,6 +148,7 @@ impl DeliveryRow {
             status_code: attempt.status_code,
             duration: Some(attempt.duration),
             error: attempt.error,
+            response_head: attempt.response_head,
         });
     }
 }
@@ -144,6 +158,12 @@ impl Webhooks {
     pub fn endpoint(&self, community: CommunityId, webhook: WebhookId) -> Option<&Endpoint> {
         let endpoint = &self.endpoints.get(&webhook)?.0;
         (endpoint.community == community).then_some(endpoint)
+    }
+
+    /// Secrets of before that still sign.
+    fn previous(&self, webhook: WebhookId, now: Timestamp) -> impl Iterator<Item = &Vec<u8>> {
+        let all = self.previous_secrets.get(&webhook).into_iter().flatten();
+        all.filter(move |(_, until)| *until > now).map(|(sealed, _)| sealed)
     }
 
     fn pending(&self, webhook: WebhookId) -> impl Iterator<Item = &DeliveryRow> {
@@ -225,6 +245,39 @@ impl WebhookTx for FakeTx<Webhooks> {
         Ok(tables.endpoints.get(&webhook).map(|(endpoint, _)| (endpoint.clone(), due)))
     }
 
+    async fn headers(&mut self, webhook: WebhookId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.read().await?.headers.get(&webhook).cloned())
+    }
+
+    fn set_headers(&mut self, webhook: WebhookId, sealed: Option<Vec<u8>>) {
+        self.write(move |tables| {
+            match sealed {
+                Some(sealed) => tables.headers.insert(webhook, sealed),
+                None => tables.headers.remove(&webhook),
+            };
+            Ok(())
+        });
+    }
+
+    fn replace_secret(
+        &mut self,
+        webhook: WebhookId,
+        sealed_secret: Vec<u8>,
+        previous_until: Option<Timestamp>,
+    ) {
+        self.write(move |tables| {
+            let Some(row) = tables.endpoints.get_mut(&webhook) else { return Ok(()) };
+            let replaced = std::mem::replace(&mut row.1, sealed_secret);
+            let previous = tables.previous_secrets.entry(webhook).or_default();
+            match previous_until {
+                Some(until) => previous.insert(0, (replaced, until)),
+                None => previous.clear(),
+            }
+            previous.truncate(PREVIOUS_SECRETS as usize);
+            Ok(())
+        });
+    }
+
     fn insert_endpoint(&mut self, endpoint: &Endpoint, sealed_secret: Vec<u8>) {
         let endpoint = endpoint.clone();
         self.write(move |tables| {
@@ -246,6 +299,9 @@ impl WebhookTx for FakeTx<Webhooks> {
     fn delete_endpoint(&mut self, webhook: WebhookId) {
         self.write(move |tables| {
             tables.endpoints.remove(&webhook);
+            tables.headers.remove(&webhook);
+            tables.previous_secrets.remove(&webhook);
+            tables.replays.retain(|_, replay| replay.webhook != webhook);
             Ok(())
         });
     }
@@ -264,6 +320,7 @@ impl WebhookTx for FakeTx<Webhooks> {
                     event_id: event.id,
                     event_type: event.event_type.clone(),
                     body: event.body.clone(),
+                    traceparent: event.traceparent.clone(),
                     status: DeliveryStatus::Pending,
                     number: 0,
                     scheduled: 0,
@@ -287,6 +344,69 @@ impl WebhookTx for FakeTx<Webhooks> {
             }
             Ok(())
         });
+    }
+
+    fn requeue_deliveries(&mut self, deliveries: Vec<DeliveryId>, due: Timestamp) {
+        for delivery in deliveries {
+            self.requeue_delivery(delivery, due, true);
+        }
+    }
+
+    fn insert_replay(&mut self, replay: &Replay) {
+        let replay = replay.clone();
+        self.write(move |tables| {
+            tables.replays.insert(replay.id, replay);
+            Ok(())
+        });
+    }
+
+    async fn lock_replay(
+        &mut self,
+        replay: ReplayId,
+    ) -> Result<Option<(Endpoint, Replay)>, StoreError> {
+        let tables = self.read().await?;
+        let Some(replay) = tables.replays.get(&replay) else { return Ok(None) };
+        let endpoint = tables.endpoints.get(&replay.webhook);
+        Ok(endpoint.map(|(endpoint, _)| (endpoint.clone(), replay.clone())))
+    }
+
+    async fn lock_made(
+        &mut self,
+        replay: &Replay,
+        limit: u32,
+    ) -> Result<Vec<MadeDelivery>, StoreError> {
+        let tables = self.read().await?;
+        let place = |row: &DeliveryRow| (row.created_at.as_microsecond(), row.id.uuid());
+        let is_meant = |row: &&DeliveryRow| {
+            row.endpoint == replay.webhook
+                && (replay.scope == ReplayScope::All || row.status == DeliveryStatus::Failed)
+                && row.created_at >= replay.since
+                && row.created_at < replay.created_at
+                && replay.cursor.is_none_or(|after| place(row) > (after.sort, after.id))
+        };
+        let mut rows: Vec<_> = tables.deliveries.values().filter(is_meant).collect();
+        rows.sort_by_key(|row| place(row));
+        rows.truncate(limit as usize);
+        let made = |row: &DeliveryRow| MadeDelivery {
+            delivery: row.id,
+            place: PageKey { sort: row.created_at.as_microsecond(), id: row.id.uuid() },
+            in_flight: row.started_at.is_some(),
+        };
+        Ok(rows.into_iter().map(made).collect())
+    }
+
+    async fn delivered(
+        &mut self,
+        webhook: WebhookId,
+        events: &[Uuid],
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let rows = self.read().await?.deliveries.values();
+        let rows = rows.filter(|row| row.endpoint == webhook && events.contains(&row.event_id));
+        Ok(rows.map(|row| row.event_id).collect())
+    }
+
+    fn update_replay(&mut self, replay: &Replay) {
+        self.insert_replay(replay);
     }
 
     fn settle_attempts(&mut self, attempts: Vec<SettledAttempt>) {
@@ -359,6 +479,54 @@ impl WebhookReads for FakeStore<Webhooks> {
         })))
     }
 
+    async fn replay(&self, replay: ReplayId) -> Result<Option<Replay>, StoreError> {
+        Ok(self.tables().await?.replays.get(&replay).cloned())
+    }
+
+    async fn stats(
+        &self,
+        community: CommunityId,
+        webhook: WebhookId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Option<EndpointStats>, StoreError> {
+        let tables = self.tables().await?;
+        if tables.endpoint(community, webhook).is_none() {
+            return Ok(None);
+        }
+        let mut recent: Vec<_> = tables
+            .deliveries
+            .values()
+            .filter(|row| row.endpoint == webhook && row.created_at >= since)
+            .collect();
+        recent.sort_by_key(|row| std::cmp::Reverse((row.created_at, row.id)));
+        recent.truncate(limit as usize);
+        let mut stats = EndpointStats::default();
+        for row in &recent {
+            match row.status {
+                DeliveryStatus::Pending => stats.pending += 1,
+                DeliveryStatus::Succeeded => stats.succeeded += 1,
+                DeliveryStatus::Failed => stats.failed += 1,
+            }
+        }
+        let attempts: Vec<_> = recent.iter().flat_map(|row| &row.attempts).collect();
+        for attempt in &attempts {
+            stats.attempts.count(attempt.status_code, attempt.error.is_none());
+        }
+        let mut durations: Vec<u32> = attempts
+            .iter()
+            .filter_map(|attempt| u32::try_from(attempt.duration?.as_millis()).ok())
+            .collect();
+        durations.sort_unstable();
+        // The first that so many of a hundred are no greater than.
+        let percentile = |percent: usize| {
+            let rank = (durations.len() * percent).div_ceil(100);
+            durations.get(rank.checked_sub(1)?).copied()
+        };
+        (stats.p50_ms, stats.p95_ms) = (percentile(50), percentile(95));
+        Ok(Some(stats))
+    }
+
     async fn wanting(&self, events: &[Wanted]) -> Result<Vec<Vec<WebhookId>>, StoreError> {
         let tables = self.tables().await?;
         let wants = |event: &Wanted, endpoint: &Endpoint| {
@@ -390,7 +558,12 @@ impl DeliveryQueue for FakeStore<Webhooks> {
         let deliveries = tables.claim(webhook, now, until, limit);
         let target = tables.endpoints.get(&webhook).map(|(endpoint, sealed_secret)| Target {
             url: endpoint.url.clone(),
-            sealed_secret: sealed_secret.clone(),
+            sealed_secrets: std::iter::once(sealed_secret)
+                .chain(tables.previous(webhook, now))
+                .cloned()
+                .collect(),
+            sealed_headers: tables.headers.get(&webhook).cloned(),
+            rate_limit: endpoint.rate_limit,
             enabled: endpoint.is_enabled(),
             paused_until: endpoint.health.paused_until,
         });
@@ -405,8 +578,23 @@ impl DeliveryQueue for FakeStore<Webhooks> {
         Ok(tables.remove(limit, |row| row.endpoint == webhook))
     }
 
+    async fn forget_secrets(&self, now: Timestamp) -> Result<u32, StoreError> {
+        let mut tables = self.tables().await?;
+        let mut forgotten = 0;
+        for previous in tables.previous_secrets.values_mut() {
+            let before = previous.len();
+            previous.retain(|(_, until)| *until > now);
+            forgotten += before - previous.len();
+        }
+        Ok(forgotten.try_into().unwrap_or(u32::MAX))
+    }
+
     async fn sweep(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
-        Ok(self.tables().await?.remove(limit, |row| row.created_at < before))
+        let mut tables = self.tables().await?;
+        tables.replays.retain(|_, replay| {
+            replay.status == ReplayStatus::Running || replay.created_at >= before
+        });
+        Ok(tables.remove(limit, |row| row.created_at < before))
     }
 }
 

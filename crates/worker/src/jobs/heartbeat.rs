@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use convene_application::kernel::jobs::{Fence, JobQueue};
+use convene_application::kernel::jobs::{Beat, Fence, JobQueue, LeasedJob, Pulse, RunControl};
 use convene_application::kernel::store::StoreError;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{sleep, timeout};
@@ -31,6 +31,7 @@ struct Hold {
     fence: Fence,
     renewed: Instant,
     lost: CancellationToken,
+    control: RunControl,
 }
 
 /// Why heartbeats could not start.
@@ -66,10 +67,11 @@ impl Heartbeats {
         Ok(Self { held, stop, thread: Some(thread) })
     }
 
-    /// Prolongs this lease from now on; the token is cancelled when it is lost.
-    pub(super) fn hold(&self, fence: Fence) -> CancellationToken {
-        let lost = CancellationToken::new();
-        let hold = Hold { fence, renewed: Instant::now(), lost: lost.clone() };
+    /// Prolongs the lease of this job from now on; the token is cancelled when it is lost.
+    pub(super) fn hold(&self, job: &LeasedJob) -> CancellationToken {
+        let (fence, lost) = (job.fence(), CancellationToken::new());
+        let control = job.control.clone();
+        let hold = Hold { fence, renewed: Instant::now(), lost: lost.clone(), control };
         // Claimed anew by this very process before anybody noticed that the older lease was lost.
         if let Some(older) = self.held.lock().insert(fence.job, hold) {
             older.lost.cancel();
@@ -98,20 +100,26 @@ impl Drop for Heartbeats {
     }
 }
 
+impl Hold {
+    fn beat(&self) -> Beat {
+        Beat { fence: self.fence, progress: self.control.told() }
+    }
+}
+
 impl Held {
     async fn beat(&self, queue: &dyn JobQueue, lease: Duration, every: Duration) {
         let mut pause = every;
         loop {
             sleep(pause).await;
-            let leases: Vec<Fence> = self.lock().values().map(|hold| hold.fence).collect();
-            if leases.is_empty() {
+            let beats: Vec<Beat> = self.lock().values().map(Hold::beat).collect();
+            if beats.is_empty() {
                 pause = every;
                 continue;
             }
             let asked = Instant::now();
-            pause = match timeout(every, queue.heartbeat(&leases, lease)).await {
-                Ok(Ok(lost)) => {
-                    self.renewed(&leases, &lost, asked);
+            pause = match timeout(every, queue.heartbeat(&beats, lease)).await {
+                Ok(Ok(pulse)) => {
+                    self.renewed(&beats, &pulse, asked);
                     every
                 }
                 Ok(Err(error)) => {
@@ -127,17 +135,20 @@ impl Held {
         }
     }
 
-    fn renewed(&self, leases: &[Fence], lost: &[i64], asked: Instant) {
+    fn renewed(&self, beats: &[Beat], pulse: &Pulse, asked: Instant) {
         let mut held = self.lock();
-        for fence in leases {
+        for Beat { fence, .. } in beats {
             let Some(hold) = held.get_mut(&fence.job).filter(|hold| hold.fence == *fence) else {
                 continue;
             };
-            if lost.contains(&fence.job) {
+            if pulse.lost.contains(&fence.job) {
                 hold.lost.cancel();
                 held.remove(&fence.job);
-            } else {
-                hold.renewed = asked;
+                continue;
+            }
+            hold.renewed = asked;
+            if pulse.cancelled.contains(&fence.job) {
+                hold.control.cancel();
             }
         }
     }

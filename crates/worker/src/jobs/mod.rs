@@ -6,12 +6,13 @@ mod run;
 mod settle;
 mod slots;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use convene_application::kernel::backoff::Backoff;
-use convene_application::kernel::jobs::{Claim, Handler, JobQueue, LeasedJob};
+use convene_application::kernel::failpoint::{self, Failpoint};
+use convene_application::kernel::jobs::{Claim, Handler, JobQueue, LeasedJob, QueueBacklog};
 use convene_application::kernel::random::Random;
 use convene_application::kernel::wake::Wake;
 use tokio::time::{sleep, timeout};
@@ -35,7 +36,7 @@ pub struct JobRunnerOptions {
     pub default_concurrency: usize,
     /// How long a job is leased; [`Heartbeats`] prolong it.
     pub lease: Duration,
-    /// How long one run may take: its future is dropped then, which rolls its transaction back, and the attempt has
+    /// How long one run may take, unless its kind says otherwise: its future is dropped then, which rolls its transaction back, and the attempt has
     /// failed.
     pub timeout: Duration,
     /// The longest time between two looks at the queue.
@@ -212,6 +213,7 @@ impl JobRunner {
                 next.clamp(self.options.gather.max(Duration::from_millis(10)), self.options.poll);
             return Ok(Claimed::NoneFor(pause));
         }
+        failpoint::reach(Failpoint::Claim);
         jobs.into_iter().for_each(start);
         Ok(Claimed::Some)
     }
@@ -234,13 +236,13 @@ impl JobRunner {
         };
         let slot = slots.take(&job.queue);
         let run = Run {
-            lost: self.heartbeats.hold(job.fence()),
+            lost: self.heartbeats.hold(&job),
             handler: Arc::clone(handler),
             settler: settler.clone(),
             heartbeats: Arc::clone(&self.heartbeats),
             abandoned: Arc::clone(abandoned),
             random: Arc::clone(&self.random),
-            timeout: self.options.timeout,
+            timeout: handler.timeout().unwrap_or(self.options.timeout),
             stuck: self.options.stuck,
             job,
         };
@@ -276,7 +278,16 @@ impl JobRunner {
 
     async fn measure(&self) {
         // A failure shows in the claims.
-        let Ok(backlog) = self.queue.backlog().await else { return };
+        let Ok(mut backlog) = self.queue.backlog().await else { return };
+        // A queue that has run empty is not listed any more, and must not go on telling what it held last.
+        let named: BTreeSet<&str> = self.handlers.values().map(|handler| handler.queue()).collect();
+        for name in named {
+            if !backlog.iter().any(|queue| queue.queue == name) {
+                let queue = name.to_owned();
+                let age = Duration::ZERO;
+                backlog.push(QueueBacklog { queue, due: 0, age, running: 0, dead: 0 });
+            }
+        }
         for queue in backlog {
             let labels = [("queue", queue.queue)];
             #[expect(clippy::cast_precision_loss, reason = "gauges for people")]

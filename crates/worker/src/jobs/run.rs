@@ -4,10 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use convene_application::kernel::error::Failure;
-use convene_application::kernel::jobs::{
-    Fence, Handler, LeasedJob, Outcome, SettledAs, Settlement,
-};
+use convene_application::kernel::jobs::{Fence, Handler, LeasedJob, Outcome, SettledAs};
 use convene_application::kernel::random::Random;
+use convene_application::kernel::trace;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +14,7 @@ use tracing::Instrument as _;
 
 use super::heartbeat::Heartbeats;
 use super::retry::{describe, wait_after};
-use super::settle::Settler;
+use super::settle::{Ended, Settler};
 
 /// A job that is running.
 pub(super) struct Run {
@@ -53,6 +52,7 @@ impl Abandoned {
 /// Why a run was cut off.
 enum Cut {
     TimedOut,
+    Cancelled,
     LeaseLost,
     ProcessEnds,
 }
@@ -68,6 +68,14 @@ impl Run {
                 return;
             }
             () = sleep(self.timeout) => Cut::TimedOut,
+            () = self.job.control.cancelled() => {
+                // It was told, and may put right what it has begun.
+                if let Ok(ended) = timeout(self.stuck, &mut task).await {
+                    self.settle(outcome(ended), started).await;
+                    return;
+                }
+                Cut::Cancelled
+            }
             () = self.lost.cancelled() => Cut::LeaseLost,
             () = self.abandoned.all.cancelled() => Cut::ProcessEnds,
         };
@@ -89,6 +97,7 @@ impl Run {
             request_id = job.correlation_id,
             traceparent = job.traceparent,
         );
+        let span = trace::continued(span, job.traceparent.as_deref());
         tokio::spawn(async move { handler.run(&job).await }.instrument(span))
     }
 
@@ -120,6 +129,7 @@ impl Run {
                 let failure = Failure::internal(format!("timed out after {:?}", self.timeout));
                 self.settle(Outcome::Retry(failure), started).await;
             }
+            Cut::Cancelled => self.record("cancelled", Some(SettledAs::Cancelled), started).await,
             Cut::LeaseLost => {
                 metrics::counter!("convene_jobs_lost_total").increment(1);
                 tracing::warn!(
@@ -134,13 +144,20 @@ impl Run {
     }
 
     async fn settle(&self, outcome: Outcome, started: Instant) {
-        let fence = self.job.fence();
+        if self.job.control.is_cancelled() && !matches!(outcome, Outcome::Settled) {
+            return self.record("cancelled", Some(SettledAs::Cancelled), started).await;
+        }
         let (label, verdict) = self.verdict(outcome);
+        self.record(label, verdict, started).await;
+    }
+
+    async fn record(&self, label: &'static str, verdict: Option<SettledAs>, started: Instant) {
         let labels = [("kind", self.handler.kind()), ("outcome", label)];
         metrics::histogram!("convene_job_seconds", &labels).record(started.elapsed().as_secs_f64());
-        match verdict {
-            Some(verdict) => self.settler.settle(Settlement { fence, verdict }).await,
-            None => self.heartbeats.release(fence),
+        if verdict.is_none() && self.job.group.is_none() {
+            self.heartbeats.release(self.job.fence());
+        } else {
+            self.settler.settle(Ended::new(&self.job, verdict)).await;
         }
     }
 

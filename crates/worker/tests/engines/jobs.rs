@@ -22,6 +22,7 @@ type Act = Box<dyn Fn(LeasedJob) -> BoxFuture<'static, Outcome> + Send + Sync>;
 struct Actor {
     kind: &'static str,
     queue: &'static str,
+    timeout: Option<Duration>,
     act: Act,
     runs: Mutex<Vec<LeasedJob>>,
     running: AtomicUsize,
@@ -36,6 +37,7 @@ impl Actor {
         Arc::new(Self {
             kind,
             queue: "default",
+            timeout: None,
             act: Box::new(move |job| Box::pin(act(job))),
             runs: Mutex::default(),
             running: AtomicUsize::new(0),
@@ -62,6 +64,10 @@ impl Handler for Actor {
         self.queue
     }
 
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     async fn run(&self, job: &LeasedJob) -> Outcome {
         self.runs.lock().unwrap().push(job.clone());
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
@@ -76,11 +82,13 @@ fn job(kind: &'static str) -> NewJob {
     NewJob {
         kind,
         queue: "default",
+        group: None,
         payload: serde_json::json!({}),
         unique_key: None,
         run_at: None,
         priority: 100,
         max_attempts: 3,
+        keep: true,
         traceparent: None,
         correlation_id: None,
     }
@@ -388,4 +396,82 @@ fn a_kind_has_one_handler() {
         options(),
     );
     assert_eq!(runner.err(), Some(TwoHandlers { kind: "test.job" }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_cancelled_is_told_and_may_put_things_right() {
+    let platform = FakePlatform::default();
+    let put_right = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&put_right);
+    let actor = Actor::new("test.job", move |job| {
+        let counted = Arc::clone(&counted);
+        async move {
+            job.control.cancelled().await;
+            counted.fetch_add(1, Ordering::SeqCst);
+            // Whatever it says: nobody wants it tried again.
+            Outcome::Retry(failure())
+        }
+    });
+    let runner = start(&platform, &[&actor]);
+    platform.enqueue(vec![job("test.job")]).await.unwrap();
+    actor.has_run(1).await;
+    assert!(platform.cancel(actor.runs()[0].id));
+    live(&platform, 0).await;
+    assert_eq!(put_right.load(Ordering::SeqCst), 1);
+    assert!(platform.dead_jobs().is_empty());
+    runner.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_does_not_listen_is_dropped_when_it_is_cancelled() {
+    let platform = FakePlatform::default();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&dropped);
+    let actor = Actor::new("test.deaf", move |_| {
+        let guard = CountsDrop(Arc::clone(&counted));
+        async move {
+            std::future::pending::<()>().await;
+            drop(guard);
+            Outcome::Done
+        }
+    });
+    let runner = start(&platform, &[&actor]);
+    platform.enqueue(vec![job("test.deaf")]).await.unwrap();
+    actor.has_run(1).await;
+    assert!(platform.cancel(actor.runs()[0].id));
+    live(&platform, 0).await;
+    assert_eq!((dropped.load(Ordering::SeqCst), actor.runs().len()), (1, 1));
+    assert!(platform.dead_jobs().is_empty());
+    runner.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_may_have_a_time_out_of_its_own() {
+    let platform = FakePlatform::default();
+    let mut hasty = Actor::new("test.hasty", async |_| std::future::pending().await);
+    Arc::get_mut(&mut hasty).unwrap().timeout = Some(Duration::from_millis(20));
+    let patient = Actor::new("test.patient", async |_| std::future::pending().await);
+    let runner = start(&platform, &[&hasty, &patient]);
+    let once = |kind| NewJob { max_attempts: 1, ..job(kind) };
+    platform.enqueue(vec![once("test.hasty"), once("test.patient")]).await.unwrap();
+    assert!(dead(&platform).await.1.contains("timed out after 20ms"));
+    let waits: Vec<_> = platform.live_jobs().iter().map(|job| job.kind).collect();
+    assert_eq!(waits, ["test.patient"]);
+    runner.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_tells_is_stored_while_it_runs() {
+    let platform = FakePlatform::default();
+    let actor = Actor::new("test.job", async |job: LeasedJob| {
+        job.control.progress(7, Some(9));
+        std::future::pending().await
+    });
+    let runner = start(&platform, &[&actor]);
+    platform.enqueue(vec![job("test.job")]).await.unwrap();
+    actor.has_run(1).await;
+    let id = actor.runs()[0].id;
+    let told = poll_until(SOON, "the progress is stored", async || platform.progress(id)).await;
+    assert_eq!((told.done, told.total), (7, Some(9)));
+    runner.stop().await;
 }

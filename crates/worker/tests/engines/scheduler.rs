@@ -63,7 +63,7 @@ async fn schedulers_fire_each_tick_once() {
     let platform = FakePlatform::default();
     let every = Duration::from_millis(300);
     let job = NewJob { kind: "test.often", unique_key: None, ..Canary::duty().job };
-    let duties = vec![Duty { name: "often", every, job }, Canary::duty()];
+    let duties = vec![Duty::every("often", every, job), Canary::duty()];
     let schedulers: Vec<_> = (0..3)
         .map(|_| {
             let clock = Arc::new(SystemClock);

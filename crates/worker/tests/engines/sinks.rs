@@ -170,6 +170,7 @@ async fn a_leader_that_is_killed_is_replaced_and_its_late_confirms_move_nothing(
     platform.log(events(2));
     cursor(&platform, 4).await;
     assert!(second.published().is_empty(), "one leads");
+    assert!(second.closed.load(Ordering::SeqCst), "and the other holds nothing open");
 
     doomed.kill().await;
     platform.log(events(2));

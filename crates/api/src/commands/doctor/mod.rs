@@ -5,6 +5,7 @@ mod neighbours;
 
 use std::fmt;
 
+use convene_application::kernel::secrets::Resealed;
 use convene_integrations::security::EnvelopeKey;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -124,7 +125,10 @@ async fn examine(
     let serving = role.as_ref().ok().cloned().flatten();
     let platform = Platform::assemble(profile, config, serving)?;
     match role {
-        Ok(_) => checks.extend(database::checks(&platform).await),
+        Ok(_) => {
+            checks.extend(database::checks(&platform).await);
+            checks.push(sealed(&platform).await);
+        }
         Err(check) => checks.push(check),
     }
     checks.push(neighbours::redis(&platform).await);
@@ -148,6 +152,37 @@ fn secrets(profile: Profile, config: &Config) -> Check {
         return Check::warn(NAME, detail, advice);
     }
     Check::ok(NAME, format!("a key of one's own, 32 bytes; {previous} previous key(s)"))
+}
+
+/// Whether the configured keys open all that is stored for good, and whether those of before are still needed.
+async fn sealed(platform: &Platform) -> Check {
+    const NAME: &str = "sealed_values";
+    let found = match super::keys::examine(platform, true).await {
+        Ok(found) => found,
+        Err(error) => return Check::broken(NAME, &error, "see the checks of the database"),
+    };
+    let sum = |of: fn(&Resealed) -> usize| -> usize { found.iter().map(|(_, all)| of(all)).sum() };
+    let (lost, old) = (sum(|all| all.lost), sum(|all| all.changed));
+    let previous = platform.config.secrets.previous_envelope_keys.len();
+    if lost > 0 {
+        let detail = format!("{lost} value(s) are under a key that is not configured");
+        let advice = "add the key that was in force before to secrets.previous_envelope_keys";
+        return Check::fail(NAME, detail, advice);
+    }
+    match (old, previous) {
+        (0, 0) => Check::ok(NAME, "all are under the key in force"),
+        (0, previous) => Check::ok(
+            NAME,
+            format!(
+                "all are under the key in force; {previous} previous key(s) can go a day after the change, when no mail \
+                 waits that was queued before it"
+            ),
+        ),
+        (old, _) => {
+            let detail = format!("{old} value(s) are under a previous key");
+            Check::warn(NAME, detail, "run `convene keys reseal`")
+        }
+    }
 }
 
 fn webhook_targets(profile: Profile, config: &Config) -> Check {

@@ -5,12 +5,15 @@ use std::time::Duration;
 use convene_infrastructure::redis;
 use convene_integrations::email::SmtpTimeouts;
 use convene_messaging::{BrokerError, inspect_broker};
+use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
 
 use super::Check;
 use crate::error::StartError;
 use crate::wiring::{Platform, smtp as mail_server, topology};
 
+/// Limits are counted by Redis' clock, and what they answer by ours.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// Nobody waits behind a doctor as they do behind a mail.
 const MAIL_TIMEOUTS: SmtpTimeouts =
     SmtpTimeouts { command: Duration::from_secs(3), exchange: Duration::from_secs(6) };
@@ -35,6 +38,16 @@ pub(super) async fn redis(platform: &Platform) -> Check {
     if server.may_evict() {
         let advice = "set maxmemory-policy to noeviction: a counter that is thrown away is a limit that begins anew";
         return Check::warn(NAME, detail, advice);
+    }
+    // Its clock counts whole seconds, and asking took a moment.
+    let ahead = server.time.duration_since(platform.env.now()).abs();
+    if ahead > CLOCK_SKEW {
+        let detail = format!("{detail}; its clock is {} s away from ours", ahead.as_secs());
+        return Check::warn(
+            NAME,
+            detail,
+            "keep both machines at the same time, by NTP for example",
+        );
     }
     Check::ok(NAME, detail)
 }

@@ -55,6 +55,16 @@ fn a_file_can_hold_a_secret() {
     assert_eq!(keys(load(&both, Profile::Standard)), ["database.url"]);
     let missing = environment(&[("CONVENE__DATABASE__URL_FILE", "/nowhere/secret")]);
     assert_eq!(keys(load(&missing, Profile::Standard)), ["database.url"]);
+    let both_mistakes = environment(&[
+        ("CONVENE__DATABASE__URL_FILE", "/nowhere/secret"),
+        ("CONVENE__DATABASE__URL", "postgres://plain"),
+    ]);
+    let told = keys(load(&both_mistakes, Profile::Standard));
+    assert_eq!(
+        told,
+        ["database.url", "database.url"],
+        "the file is missing, and it is given twice"
+    );
 }
 
 #[test]
@@ -101,6 +111,14 @@ fn a_lease_outlasts_its_job_and_a_job_what_it_sends() {
         let refused = load(&environment(&[(variable, text)]), Profile::Standard);
         assert_eq!(keys(refused), [key], "{variable}={text}");
     }
+}
+
+/// What clients get that pin nothing must be something that is served.
+#[test]
+fn the_default_version_is_a_version() {
+    let refused =
+        load(&environment(&[("CONVENE__HTTP__DEFAULT_VERSION", "2020-01-01")]), Profile::Standard);
+    assert_eq!(keys(refused), ["http.default_version"]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Jobs in an operator's hands: what waits, runs and has died; redriving and cancelling.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -8,6 +10,7 @@ use serde_json::json;
 
 use crate::kernel::context::RequestContext;
 use crate::kernel::error::{Code, Failure};
+use crate::kernel::jobs::Progress;
 use crate::kernel::store::StoreError;
 use crate::kernel::uow::{AuditEntry, AuditOutcome, Tx, Uow};
 
@@ -28,6 +31,10 @@ pub enum JobState {
     Running,
     /// It failed for good.
     Dead,
+    /// It has ended as it should; it is remembered for a while.
+    Done,
+    /// It has ended because an operator cancelled it; it is remembered for a while.
+    Cancelled,
 }
 
 /// Which jobs to list.
@@ -35,7 +42,7 @@ pub enum JobState {
 pub struct JobFilter {
     /// Of this kind alone.
     pub kind: Option<String>,
-    /// In this state alone.
+    /// In this state alone. Jobs that have ended well are listed only if their state or an id is asked for.
     pub state: Option<JobState>,
     /// With this id alone.
     pub id: Option<i64>,
@@ -52,6 +59,8 @@ pub struct JobView {
     pub kind: String,
     /// Its queue.
     pub queue: String,
+    /// The group that it takes turns in.
+    pub group: Option<String>,
     /// Where it stands.
     pub state: JobState,
     /// Smaller runs earlier.
@@ -64,8 +73,14 @@ pub struct JobView {
     pub unique_key: Option<String>,
     /// When it was stored.
     pub created_at: Timestamp,
-    /// Not before this time; when it died, for a dead letter.
+    /// Not before this time; when it died, for a dead letter; when it ended, for one that has.
     pub at: Timestamp,
+    /// When its last run began.
+    pub started_at: Option<Timestamp>,
+    /// An operator has asked the run to end.
+    pub ending: bool,
+    /// How far the run has got, as of the last heartbeat.
+    pub progress: Option<Progress>,
     /// What failed last.
     pub last_error: Option<String>,
 }
@@ -73,7 +88,8 @@ pub struct JobView {
 /// Reads jobs in any state.
 #[async_trait]
 pub trait JobReads: Send + Sync {
-    /// Dead letters first, the latest death first; then live jobs in the order in which they are to run.
+    /// Dead letters first, the latest death first; then live jobs in the order in which they are to run; then those that
+    /// have ended well, the newest first.
     ///
     /// # Errors
     /// The store's.
@@ -84,6 +100,12 @@ pub trait JobReads: Send + Sync {
     /// # Errors
     /// The store's.
     async fn dead(&self) -> Result<u64, StoreError>;
+
+    /// How many dead letters fit.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn dead_fitting(&self, filter: &DeadFilter) -> Result<u64, StoreError>;
 }
 
 /// The transaction of an operator.
@@ -106,8 +128,8 @@ pub trait JobTx: Tx {
     /// The store's.
     async fn hasten(&mut self, job: i64) -> Result<bool, StoreError>;
 
-    /// Removes a job and its dead letters, whatever their state. A worker that runs it finds its lease lost, and what it
-    /// would commit under that lease is refused. Returns the states that were removed.
+    /// Removes a job and its dead letters. One that runs is asked to end, and leaves when it has: what it would commit
+    /// under its lease is refused from now on. Returns the states that they were in.
     ///
     /// # Errors
     /// The store's.
@@ -126,6 +148,24 @@ pub enum DeadLetters {
         /// The kind; none means every kind.
         kind: Option<String>,
     },
+    /// Those that died before this time and fit.
+    Fitting {
+        /// The time.
+        time: Timestamp,
+        /// Which.
+        filter: DeadFilter,
+    },
+}
+
+/// Which dead letters an operator means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadFilter {
+    /// Of this kind alone.
+    pub kind: Option<String>,
+    /// Those that died then or later.
+    pub since: Option<Timestamp>,
+    /// Those whose last failure has this text in it.
+    pub error: Option<String>,
 }
 
 /// A dead letter that was made live again.
@@ -216,7 +256,50 @@ impl JobOperator {
         }
     }
 
-    /// Removes a job for good.
+    /// How many dead letters a redrive would make live again.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn redrivable(&self, filter: &DeadFilter) -> Result<u64, Failure> {
+        Ok(self.reads.dead_fitting(filter).await?)
+    }
+
+    /// Has the dead letters tried again that fit and are dead at `now`, no more than `per_second`; each second leaves its
+    /// own audit entry. Returns how many there were.
+    ///
+    /// # Errors
+    /// The store's; what was done until then stays.
+    pub async fn redrive(
+        &self,
+        context: &RequestContext,
+        filter: &DeadFilter,
+        per_second: NonZeroU32,
+        now: Timestamp,
+    ) -> Result<u64, Failure> {
+        let object = filter.kind.clone().unwrap_or_else(|| "*".to_owned());
+        let letters = DeadLetters::Fitting { time: now, filter: filter.clone() };
+        let step = per_second.get().min(REVIVED_AT_ONCE);
+        let mut pace = tokio::time::interval(Duration::from_secs(1) * step / per_second.get());
+        let mut total = 0;
+        loop {
+            pace.tick().await;
+            let mut tx = self.uow.begin(Vec::new()).await?;
+            let revived = tx.revive(&letters, step).await?.len();
+            if revived == 0 {
+                return Ok(total);
+            }
+            let facts = json!({
+                "jobs": revived,
+                "since": filter.since.map(|time| time.to_string()),
+                "error": filter.error,
+            });
+            tx.staged().audit.push(entry(context, "job.redrive", object.clone(), facts));
+            tx.commit().await?;
+            total += revived as u64;
+        }
+    }
+
+    /// Removes a job for good; one that runs is asked to end.
     ///
     /// # Errors
     /// `not_found`.

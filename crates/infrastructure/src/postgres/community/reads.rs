@@ -7,14 +7,20 @@ use convene_application::kernel::store::StoreError;
 use convene_domain::community::{Community, CommunityRef};
 use convene_domain::ids::{CommunityId, TypedId, UserId};
 
+use uuid::Uuid;
+
 use super::MEANT;
 use super::rows::{
-    COMMUNITY_COLUMNS, CommunityRow, JoinedRow, MEMBERSHIP_COLUMNS, MemberRow, SeenRow, role,
+    COMMUNITY_COLUMNS, CommunityRow, JoinedRow, MEMBERSHIP_COLUMNS, MemberRow, SeenRow,
 };
 use super::tx::meant;
 use crate::postgres::keyset::{Order, slice};
 use crate::postgres::sql::sql;
 use crate::postgres::store::PgStore;
+
+fn uuids(communities: &[CommunityId]) -> Vec<Uuid> {
+    communities.iter().map(|community| community.uuid()).collect()
+}
 
 #[async_trait]
 impl CommunityReads for PgStore {
@@ -35,11 +41,40 @@ impl CommunityReads for PgStore {
         .bind(viewer.map(TypedId::uuid))
         .row::<SeenRow>(&connection)
         .await?;
-        row.map(|row| {
-            let role = row.role.as_deref().map(role).transpose()?;
-            Ok(SeenCommunity { community: row.community.try_into()?, role })
-        })
-        .transpose()
+        row.map(SeenCommunity::try_from).transpose()
+    }
+
+    async fn communities(
+        &self,
+        communities: &[CommunityId],
+        viewer: Option<UserId>,
+    ) -> Result<Vec<SeenCommunity>, StoreError> {
+        let rows: Vec<SeenRow> = sql(format!(
+            "SELECT {COMMUNITY_COLUMNS},
+                    (SELECT m.role FROM members m WHERE m.community_id = c.id AND m.user_id = $2) AS role
+             FROM communities c WHERE c.id = ANY($1)"
+        ))
+        .bind(uuids(communities))
+        .bind(viewer.map(TypedId::uuid))
+        .rows(&self.connection().await?)
+        .await?;
+        rows.into_iter().map(SeenCommunity::try_from).collect()
+    }
+
+    async fn memberships(
+        &self,
+        communities: &[CommunityId],
+        user: UserId,
+    ) -> Result<Vec<MemberView>, StoreError> {
+        let rows: Vec<MemberRow> = sql(format!(
+            "SELECT {MEMBERSHIP_COLUMNS}, u.display_name FROM members m JOIN users u ON u.id = m.user_id
+             WHERE m.user_id = $1 AND m.community_id = ANY($2)"
+        ))
+        .bind(user.uuid())
+        .bind(uuids(communities))
+        .rows(&self.connection().await?)
+        .await?;
+        rows.into_iter().map(MemberView::try_from).collect()
     }
 
     async fn visible_to(
@@ -47,17 +82,18 @@ impl CommunityReads for PgStore {
         viewer: Option<UserId>,
         query: PageQuery,
     ) -> Result<Page<Community>, StoreError> {
-        // Two lists, each cut by an index of its own: all public ones, and the viewer's private ones.
-        let inner = slice(["c.created_at", "c.id"], Order::NewestFirst, query, 2);
-        let outer = slice(["created_at", "id"], Order::NewestFirst, query, 2);
-        let (condition, order, outer_order) = (inner.condition, inner.order, outer.order);
+        // Two lists, each cut by an index of its own: all public ones, and the viewer's. What is in both is told once.
+        let public = slice(["c.created_at", "c.id"], Order::NewestFirst, query, 2);
+        let own = slice(["m.community_created_at", "m.community_id"], Order::NewestFirst, query, 2);
+        let both = slice(["created_at", "id"], Order::NewestFirst, query, 2);
         let list = sql(format!(
             "(SELECT {COMMUNITY_COLUMNS} FROM communities c
-              WHERE c.visibility = 'public' AND c.archived_at IS NULL AND {condition} {order})
-             UNION ALL
+              WHERE c.visibility = 'public' AND c.archived_at IS NULL AND {} {})
+             UNION
              (SELECT {COMMUNITY_COLUMNS} FROM members m JOIN communities c ON c.id = m.community_id
-              WHERE m.user_id = $1 AND c.visibility = 'private' AND c.archived_at IS NULL AND {condition} {order})
-             {outer_order}"
+              WHERE m.user_id = $1 AND c.archived_at IS NULL AND {} {})
+             {}",
+            public.condition, public.order, own.condition, own.order, both.order
         ))
         .bind(viewer.map(TypedId::uuid))
         .bind_page(query);

@@ -1,6 +1,6 @@
 //! Rows of this module, and the domain's values that they hold.
 
-use convene_application::community::ports::MemberView;
+use convene_application::community::ports::{MemberView, SeenCommunity};
 use convene_application::kernel::page::PageKey;
 use convene_application::kernel::store::StoreError;
 use convene_domain::community::{Community, Membership, Role, Visibility};
@@ -97,6 +97,15 @@ pub(super) struct SeenRow {
     pub(super) community: CommunityRow,
     #[diesel(sql_type = Nullable<Text>)]
     pub(super) role: Option<String>,
+}
+
+impl TryFrom<SeenRow> for SeenCommunity {
+    type Error = StoreError;
+
+    fn try_from(row: SeenRow) -> Result<Self, StoreError> {
+        let role = row.role.as_deref().map(role).transpose()?;
+        Ok(Self { community: row.community.try_into()?, role })
+    }
 }
 
 #[derive(QueryableByName)]

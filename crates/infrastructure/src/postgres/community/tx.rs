@@ -4,6 +4,8 @@ use async_trait::async_trait;
 use convene_application::community::ports::{
     CommunityTx, LockedCommunity, LockedMembers, Person, SeenCommunity,
 };
+use convene_application::community::standings::RoleKey;
+use convene_application::kernel::cache::Key as _;
 use convene_application::kernel::store::StoreError;
 use convene_domain::community::{Community, CommunityRef, Membership};
 use convene_domain::ids::{CommunityId, TypedId, UserId};
@@ -128,6 +130,7 @@ impl CommunityTx for PgTx {
     }
 
     fn insert_community(&mut self, community: &Community) {
+        self.outdate(community.id.stale());
         self.write(
             sql("INSERT INTO communities
                      (id, slug, name, description, visibility, archived_at, version, created_at, updated_at)
@@ -146,6 +149,7 @@ impl CommunityTx for PgTx {
     }
 
     fn update_community(&mut self, community: &Community) {
+        self.outdate(community.id.stale());
         self.write(reserve_slug(community));
         self.write(
             sql("UPDATE communities SET slug = $2, name = $3, description = $4, visibility = $5, archived_at = $6,
@@ -163,6 +167,7 @@ impl CommunityTx for PgTx {
     }
 
     fn insert_member(&mut self, membership: &Membership) {
+        self.outdate(role_of(membership).stale());
         self.write(
             sql("INSERT INTO members (id, community_id, user_id, role, version, joined_at, updated_at)
                  VALUES ($1, $2, $3, $4, $5, $6, $7)")
@@ -177,6 +182,7 @@ impl CommunityTx for PgTx {
     }
 
     fn update_member(&mut self, membership: &Membership) {
+        self.outdate(role_of(membership).stale());
         self.write(
             sql("UPDATE members SET role = $2, version = $3, updated_at = $4 WHERE id = $1")
                 .bind(membership.id.uuid())
@@ -187,8 +193,14 @@ impl CommunityTx for PgTx {
     }
 
     fn delete_member(&mut self, membership: &Membership) {
+        self.outdate(role_of(membership).stale());
         self.write(sql("DELETE FROM members WHERE id = $1").bind(membership.id.uuid()));
     }
+}
+
+/// What is cached of a membership.
+fn role_of(membership: &Membership) -> RoleKey {
+    RoleKey { community: membership.community, user: membership.user }
 }
 
 /// A statement about the community that is meant, whose own parameters begin at `$3`.

@@ -27,6 +27,31 @@ struct SeenRow {
     organizes: bool,
 }
 
+impl TryFrom<SeenRow> for SeenEvent {
+    type Error = StoreError;
+
+    fn try_from(row: SeenRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            event: row.event.try_into()?,
+            community: row.community.standing(row.role.as_deref())?,
+            organizes: row.organizes,
+        })
+    }
+}
+
+/// An event with who the viewer, `$2`, is to it.
+fn seen(event: &str) -> String {
+    format!(
+        "SELECT {EVENT_COLUMNS}, s.capacity, c.visibility, c.archived_at IS NOT NULL AS archived,
+                (SELECT m.role FROM members m WHERE m.community_id = c.id AND m.user_id = $2) AS role,
+                EXISTS (SELECT FROM event_organizers o WHERE o.event_id = e.id AND o.user_id = $2) AS organizes
+         FROM events e
+         JOIN event_seats s ON s.event_id = e.id
+         JOIN communities c ON c.id = e.community_id
+         WHERE e.id = {event}"
+    )
+}
+
 #[async_trait]
 impl EventReads for PgStore {
     async fn event(
@@ -34,27 +59,29 @@ impl EventReads for PgStore {
         event: EventId,
         viewer: Option<UserId>,
     ) -> Result<Option<SeenEvent>, StoreError> {
-        let row: Option<SeenRow> = sql(format!(
-            "SELECT {EVENT_COLUMNS}, s.capacity, c.visibility, c.archived_at IS NOT NULL AS archived,
-                    (SELECT m.role FROM members m WHERE m.community_id = c.id AND m.user_id = $2) AS role,
-                    EXISTS (SELECT FROM event_organizers o WHERE o.event_id = e.id AND o.user_id = $2) AS organizes
-             FROM events e
-             JOIN event_seats s ON s.event_id = e.id
-             JOIN communities c ON c.id = e.community_id
-             WHERE e.id = $1"
-        ))
-        .bind(event.uuid())
-        .bind(viewer.map(TypedId::uuid))
-        .row(&self.connection().await?)
-        .await?;
-        row.map(|row| {
-            Ok(SeenEvent {
-                event: row.event.try_into()?,
-                community: row.community.standing(row.role.as_deref())?,
-                organizes: row.organizes,
-            })
-        })
-        .transpose()
+        let row: Option<SeenRow> = sql(seen("$1"))
+            .bind(event.uuid())
+            .bind(viewer.map(TypedId::uuid))
+            .row(&self.connection().await?)
+            .await?;
+        row.map(SeenEvent::try_from).transpose()
+    }
+
+    async fn events(
+        &self,
+        events: &[EventId],
+        viewer: Option<UserId>,
+    ) -> Result<Vec<SeenEvent>, StoreError> {
+        // One after the other by the plan of one: for a join of all, Postgres may read whole tables.
+        let seen = seen("asked.id");
+        let each =
+            format!("SELECT seen.* FROM unnest($1) AS asked(id), LATERAL ({seen} LIMIT 1) AS seen");
+        let rows: Vec<SeenRow> = sql(each)
+            .bind(events.iter().map(|event| event.uuid()).collect::<Vec<_>>())
+            .bind(viewer.map(TypedId::uuid))
+            .rows(&self.connection().await?)
+            .await?;
+        rows.into_iter().map(SeenEvent::try_from).collect()
     }
 
     async fn of_community(

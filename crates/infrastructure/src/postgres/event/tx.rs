@@ -3,7 +3,9 @@
 
 use async_trait::async_trait;
 use convene_application::community::offers::CommunityStanding;
+use convene_application::event::cached::OrganizerKey;
 use convene_application::event::ports::{EventTx, LockedEvent, SeenEvent};
+use convene_application::kernel::cache::Key as _;
 use convene_application::kernel::store::StoreError;
 use convene_domain::community::CommunityRef;
 use convene_domain::event::{Event, Fold};
@@ -97,6 +99,8 @@ impl EventTx for PgTx {
 
     fn insert_event(&mut self, event: &Event, organizer: UserId) {
         let (schedule, plan) = (&event.schedule, event.schedule.plan());
+        self.outdate(event.id.stale());
+        self.outdate(OrganizerKey { event: event.id, user: organizer }.stale());
         self.write(
             sql("INSERT INTO events
                      (id, community_id, title, description, status, starts_at_local, ends_at_local, time_zone, fold,
@@ -129,6 +133,7 @@ impl EventTx for PgTx {
 
     fn update_event(&mut self, event: &Event) {
         let (schedule, plan) = (&event.schedule, event.schedule.plan());
+        self.outdate(event.id.stale());
         self.write(
             sql("UPDATE events SET title = $2, description = $3, status = $4, starts_at_local = $5,
                      ends_at_local = $6, time_zone = $7, fold = $8, starts_at = $9, ends_at = $10,

@@ -33,6 +33,17 @@ struct EventRow {
     event_id: Uuid,
 }
 
+/// An event as a viewer sees it, with its seats.
+#[derive(QueryableByName)]
+struct SeatedRow {
+    #[diesel(embed)]
+    event: EventRow,
+    #[diesel(embed)]
+    seen: SeenRow,
+    #[diesel(embed)]
+    seats: SeatsRow,
+}
+
 #[derive(QueryableByName)]
 struct CardRow {
     #[diesel(sql_type = Text)]
@@ -84,6 +95,55 @@ impl RsvpReads for PgStore {
         )?;
         let Some(seen) = seen else { return Ok(None) };
         Ok(Some((seen.try_into()?, last.map(RsvpRow::into_view).transpose()?)))
+    }
+
+    async fn seats_of(
+        &self,
+        events: &[EventId],
+        viewer: Option<UserId>,
+    ) -> Result<Vec<(EventId, Seen, Seats)>, StoreError> {
+        // One after the other by the plan of one: for a join of all, Postgres may read whole tables.
+        let rows: Vec<SeatedRow> = sql(format!(
+            "SELECT seen.* FROM unnest($1) AS asked(id), LATERAL (
+                 SELECT e.id AS event_id, {FACTS_COLUMNS}, s.capacity, s.taken, s.waiting, s.next_number,
+                        (SELECT m.role FROM members m
+                         WHERE m.community_id = e.community_id AND m.user_id = $2) AS role,
+                        EXISTS (SELECT FROM event_organizers o
+                                WHERE o.event_id = e.id AND o.user_id = $2) AS organizes
+                 FROM events e JOIN communities c ON c.id = e.community_id JOIN event_seats s ON s.event_id = e.id
+                 WHERE e.id = asked.id LIMIT 1
+             ) AS seen"
+        ))
+        .bind(uuids(events))
+        .bind(viewer.map(TypedId::uuid))
+        .rows(&self.connection().await?)
+        .await?;
+        let seated = |row: SeatedRow| {
+            Ok((EventId::from_uuid(row.event.event_id), row.seen.try_into()?, row.seats.into()))
+        };
+        rows.into_iter().map(seated).collect()
+    }
+
+    async fn last_to_each(
+        &self,
+        events: &[EventId],
+        user: UserId,
+    ) -> Result<Vec<RsvpView>, StoreError> {
+        let rows: Vec<RsvpRow> = sql(format!(
+            "SELECT DISTINCT ON (r.event_id) {RSVP_COLUMNS}
+             FROM unnest($2) AS asked(event_id), LATERAL (
+                 SELECT * FROM rsvps WHERE event_id = asked.event_id AND user_id = $1 AND status <> 'cancelled'
+                 UNION ALL
+                 (SELECT * FROM rsvps WHERE event_id = asked.event_id AND user_id = $1 AND status = 'cancelled'
+                  ORDER BY created_at DESC, id DESC LIMIT 1)
+             ) AS r
+             ORDER BY r.event_id, r.status <> 'cancelled' DESC"
+        ))
+        .bind(user.uuid())
+        .bind(uuids(events))
+        .rows(&self.connection().await?)
+        .await?;
+        rows.into_iter().map(RsvpRow::into_view).collect()
     }
 
     async fn of_event(
@@ -166,6 +226,10 @@ impl PgStore {
         let rows: Vec<RsvpRow> = list.rows(&connection).await?;
         query.page(rows, RsvpRow::page_key).try_map(RsvpRow::into_view)
     }
+}
+
+fn uuids(events: &[EventId]) -> Vec<Uuid> {
+    events.iter().map(|event| event.uuid()).collect()
 }
 
 /// A page of the RSVPs that meet a condition.

@@ -101,12 +101,14 @@ impl From<SeatsRow> for Seats {
 }
 
 /// The columns of [`FactsRow`] of an event `e` in its community `c`.
-pub(super) const FACTS_COLUMNS: &str = "e.community_id, c.visibility = 'private' AS private, e.status, \
+pub(super) const FACTS_COLUMNS: &str = "e.id, e.community_id, c.visibility = 'private' AS private, e.status, \
      e.published_at IS NOT NULL AS published, \
      e.starts_at, e.ends_at, e.rsvp_opens_at, e.rsvp_closes_at, c.archived_at IS NOT NULL AS archived";
 
 #[derive(QueryableByName)]
 pub(super) struct FactsRow {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
     #[diesel(sql_type = SqlUuid)]
     community_id: Uuid,
     #[diesel(sql_type = Bool)]
@@ -169,17 +171,28 @@ impl TryFrom<SeenRow> for Seen {
     type Error = StoreError;
 
     fn try_from(row: SeenRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            event: row.facts.try_into()?,
-            standing: standing(row.role.as_deref(), row.organizes)?,
-        })
+        let standing = row.facts.standing(row.role.as_deref(), row.organizes)?;
+        Ok(Self { event: row.facts.try_into()?, standing })
     }
 }
 
-pub(super) fn standing(role: Option<&str>, organizes_event: bool) -> Result<Standing, StoreError> {
-    let role =
-        role.map(|role| Role::parse(role).ok_or_else(|| corrupt("members.role"))).transpose()?;
-    Ok(Standing { role, organizes_event })
+impl FactsRow {
+    /// Who somebody with this role, or none, is to the event.
+    pub(super) fn standing(
+        &self,
+        role: Option<&str>,
+        organizes_event: bool,
+    ) -> Result<Standing, StoreError> {
+        let role = role
+            .map(|role| Role::parse(role).ok_or_else(|| corrupt("members.role")))
+            .transpose()?;
+        Ok(Standing {
+            community: TypedId::from_uuid(self.community_id),
+            event: Some(TypedId::from_uuid(self.id)),
+            role,
+            organizes_event,
+        })
+    }
 }
 
 fn corrupt(column: &'static str) -> StoreError {

@@ -13,7 +13,7 @@ use diesel::QueryableByName;
 use diesel::sql_types::{Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use super::rows::{FACTS_COLUMNS, FactsRow, RSVP_COLUMNS, RsvpRow, SeatsRow, standing};
+use super::rows::{FACTS_COLUMNS, FactsRow, RSVP_COLUMNS, RsvpRow, SeatsRow};
 use crate::postgres::sql::{Sql, flight, sql};
 use crate::postgres::tx::PgTx;
 
@@ -57,11 +57,12 @@ impl RsvpTx for PgTx {
             let organizers: HashSet<Uuid> = organizers.into_iter().map(|row| row.user_id).collect();
             let standings = users.iter().map(|user| {
                 let role = roles.get(&user.uuid()).map(String::as_str);
-                standing(role, organizers.contains(&user.uuid()))
+                facts.standing(role, organizers.contains(&user.uuid()))
             });
+            let standings = standings.collect::<Result<_, _>>()?;
             Ok(Some(Opened {
                 event: EventFacts::try_from(facts)?,
-                standings: standings.collect::<Result<_, _>>()?,
+                standings,
                 seats: seats.into(),
                 requesters: requesters
                     .into_iter()

@@ -3,5 +3,7 @@
 mod directory;
 mod queue;
 mod reads;
+mod replays;
 mod rows;
+mod secrets;
 mod tx;

@@ -31,8 +31,12 @@ impl DeliveryQueue for PgStore {
         let connection = self.connection().await?;
         let (claimed, target, due) = flight!(
             claim(webhook, now, until, limit).rows::<ClaimedRow>(&connection),
-            sql("SELECT url, secret, status, paused_until FROM webhook_endpoints WHERE id = $1")
+            sql("SELECT url, secret, headers, rate_limit, status, paused_until,
+                     ARRAY(SELECT p.secret FROM webhook_previous_secrets p
+                           WHERE p.endpoint_id = e.id AND p.signs_until > $2 ORDER BY p.id DESC) AS previous
+                 FROM webhook_endpoints e WHERE id = $1")
                 .bind(webhook.uuid())
+                .bind(now)
                 .row::<TargetRow>(&connection),
             sql("SELECT min(next_attempt_at) AS due FROM webhook_deliveries
                  WHERE endpoint_id = $1 AND status = 'pending'")
@@ -64,6 +68,17 @@ impl DeliveryQueue for PgStore {
         .await
     }
 
+    async fn forget_secrets(&self, now: Timestamp) -> Result<u32, StoreError> {
+        self.delete(
+            sql("WITH gone AS (
+                     DELETE FROM webhook_previous_secrets WHERE signs_until <= $1 RETURNING id
+                 )
+                 SELECT count(*) AS count FROM gone")
+            .bind(now),
+        )
+        .await
+    }
+
     async fn sweep(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
         self.delete(
             sql("WITH gone AS (
@@ -72,10 +87,13 @@ impl DeliveryQueue for PgStore {
                      RETURNING id
                  ), attempts AS (
                      DELETE FROM webhook_attempts WHERE delivery_id IN (SELECT id FROM gone)
+                 ), replays AS (
+                     DELETE FROM webhook_replays WHERE created_at < $3 AND status <> 'running'
                  )
                  SELECT count(*) AS count FROM gone")
             .bind(first_uuid(before))
-            .bind(i64::from(limit)),
+            .bind(i64::from(limit))
+            .bind(before),
         )
         .await
     }
@@ -107,7 +125,7 @@ fn claim(webhook: WebhookId, now: Timestamp, until: Timestamp, limit: u32) -> Sq
          UPDATE webhook_deliveries d
          SET number = d.number + 1, scheduled = d.scheduled + 1, started_at = $2, next_attempt_at = $3
          FROM due WHERE d.id = due.id
-         RETURNING d.id, d.event_id, d.event_type, d.number, d.scheduled, d.body")
+         RETURNING d.id, d.event_id, d.event_type, d.number, d.scheduled, d.body, d.traceparent")
     .bind(webhook.uuid())
     .bind(now)
     .bind(until)

@@ -5,19 +5,22 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use convene_application::kernel::page::{Page, PageQuery};
 use convene_application::kernel::store::StoreError;
-use convene_application::webhook::ports::{DeliveryView, Wanted, WebhookReads};
-use convene_domain::ids::{CommunityId, TypedId as _, WebhookId};
+use convene_application::webhook::ports::{
+    DeliveryView, EndpointStats, Replay, Wanted, WebhookReads,
+};
+use convene_domain::ids::{CommunityId, ReplayId, TypedId as _, WebhookId};
 use convene_domain::webhook::Endpoint;
 use diesel::QueryableByName;
 use diesel::sql_types::{Array, Bool, Text, Timestamptz, Uuid as SqlUuid};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::replays::{self, REPLAY_COLUMNS, ReplayRow, StatsRow};
 use super::rows::{
     ATTEMPT_COLUMNS, DELIVERY_COLUMNS, ENDPOINT_COLUMNS, EndpointRow, Listed, ListedRow,
 };
 use crate::postgres::keyset::{self, Order};
-use crate::postgres::sql::{flight, sql};
+use crate::postgres::sql::{Sql, flight, sql};
 use crate::postgres::store::PgStore;
 
 #[derive(QueryableByName)]
@@ -44,6 +47,12 @@ impl WantingRow {
 struct ExistsRow {
     #[diesel(sql_type = Bool)]
     found: bool,
+}
+
+fn exists(community: CommunityId, webhook: WebhookId) -> Sql {
+    sql("SELECT EXISTS (SELECT FROM webhook_endpoints WHERE id = $1 AND community_id = $2) AS found")
+        .bind(webhook.uuid())
+        .bind(community.uuid())
 }
 
 #[async_trait]
@@ -102,10 +111,7 @@ impl WebhookReads for PgStore {
         .bind(webhook.uuid())
         .bind_page(query);
         let (found, rows) = flight!(
-            sql("SELECT EXISTS (SELECT FROM webhook_endpoints WHERE id = $1 AND community_id = $2) AS found")
-                .bind(webhook.uuid())
-                .bind(community.uuid())
-                .row::<ExistsRow>(&connection),
+            exists(community, webhook).row::<ExistsRow>(&connection),
             list.rows::<ListedRow>(&connection),
         )?;
         if !found.is_some_and(|row| row.found) {
@@ -115,19 +121,46 @@ impl WebhookReads for PgStore {
         page.try_map(Listed::into_view).map(Some)
     }
 
+    async fn replay(&self, replay: ReplayId) -> Result<Option<Replay>, StoreError> {
+        let connection = self.connection().await?;
+        let row: Option<ReplayRow> =
+            sql(format!("SELECT {REPLAY_COLUMNS} FROM webhook_replays WHERE id = $1"))
+                .bind(replay.uuid())
+                .row(&connection)
+                .await?;
+        row.map(Replay::try_from).transpose()
+    }
+
+    async fn stats(
+        &self,
+        community: CommunityId,
+        webhook: WebhookId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Option<EndpointStats>, StoreError> {
+        let connection = self.connection().await?;
+        let (found, row) = flight!(
+            exists(community, webhook).row::<ExistsRow>(&connection),
+            replays::stats(webhook, since, limit).row::<StatsRow>(&connection),
+        )?;
+        let found = found.is_some_and(|row| row.found);
+        Ok(row.filter(|_| found).map(EndpointStats::from))
+    }
+
     /// The endpoints of the communities are read once, however many of the events are theirs.
     async fn wanting(&self, events: &[Wanted]) -> Result<Vec<Vec<WebhookId>>, StoreError> {
         let communities: BTreeSet<Uuid> =
             events.iter().map(|event| event.community.uuid()).collect();
         let patterns: BTreeSet<&String> = events.iter().flat_map(|event| &event.patterns).collect();
         let connection = self.connection().await?;
-        let rows: Vec<WantingRow> = sql("SELECT id, community_id, event_types, created_at
-                 FROM webhook_endpoints WHERE community_id = ANY($1) AND event_types && $2
-                 ORDER BY id")
+        let mut rows: Vec<WantingRow> = sql("SELECT id, community_id, event_types, created_at
+                 FROM webhook_endpoints WHERE community_id = ANY($1) AND event_types && $2")
         .bind(communities.into_iter().collect::<Vec<_>>())
         .bind(patterns.into_iter().cloned().collect::<Vec<_>>())
         .rows(&connection)
         .await?;
+        // There is no page of them, so the database need not sort.
+        rows.sort_unstable_by_key(|row| row.id);
         let wanting = |event| {
             let rows = rows.iter().filter(|row| row.wants(event));
             rows.map(|row| WebhookId::from_uuid(row.id)).collect()

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use convene_application::kernel::page::PageKey;
 use convene_application::kernel::store::StoreError;
 use convene_application::webhook::ports::{AttemptView, ClaimedDelivery, DeliveryView, Target};
 use convene_domain::ids::TypedId;
 use convene_domain::text::Description;
 use convene_domain::webhook::{
-    DeliveryStatus, Endpoint, EndpointStatus, EndpointUrl, EventTypes, Health,
+    DeliveryStatus, Endpoint, EndpointStatus, EndpointUrl, EventTypes, Health, RateLimit, Signature,
 };
 use diesel::QueryableByName;
 use diesel::sql_types::{
@@ -20,8 +21,8 @@ use uuid::Uuid;
 use crate::postgres::sql::stored;
 
 /// The columns of [`EndpointRow`].
-pub(super) const ENDPOINT_COLUMNS: &str = "id, community_id, created_by, url, event_types, description, status, failing_since, failures, \
-     paused_until, pauses, noticed_at, version, created_at, updated_at";
+pub(super) const ENDPOINT_COLUMNS: &str = "id, community_id, created_by, url, event_types, description, status, public_key, \
+     header_names, rate_limit, failing_since, failures, paused_until, pauses, noticed_at, version, created_at, updated_at";
 
 #[derive(QueryableByName)]
 pub(super) struct EndpointRow {
@@ -39,6 +40,12 @@ pub(super) struct EndpointRow {
     description: Option<String>,
     #[diesel(sql_type = Text)]
     status: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    public_key: Option<String>,
+    #[diesel(sql_type = Array<Text>)]
+    header_names: Vec<String>,
+    #[diesel(sql_type = Nullable<SmallInt>)]
+    rate_limit: Option<i16>,
     #[diesel(sql_type = Nullable<Timestamptz>, deserialize_as = jiff_diesel::NullableTimestamp)]
     failing_since: Option<Timestamp>,
     #[diesel(sql_type = Integer)]
@@ -71,6 +78,11 @@ impl TryFrom<EndpointRow> for Endpoint {
                 "webhook_endpoints.description",
                 row.description.map(Description::new).transpose(),
             )?,
+            signature: row
+                .public_key
+                .map_or(Signature::Hmac, |public_key| Signature::Ed25519 { public_key }),
+            header_names: row.header_names,
+            rate_limit: row.rate_limit.and_then(rate_limit),
             status: endpoint_status(&row.status)?,
             health: Health {
                 failing_since: row.failing_since,
@@ -123,6 +135,7 @@ impl DeliveryRow {
             status_code: None,
             duration: None,
             error: None,
+            response_head: Bytes::new(),
         });
         Ok(DeliveryView {
             id: TypedId::from_uuid(self.id),
@@ -141,7 +154,7 @@ impl DeliveryRow {
 
 /// The columns of [`AttemptRow`] of a row `a` of `webhook_attempts`.
 pub(super) const ATTEMPT_COLUMNS: &str =
-    "a.started_at AS attempted_at, a.status_code, a.duration_ms, a.error";
+    "a.started_at AS attempted_at, a.status_code, a.duration_ms, a.error, a.response_head";
 
 /// An attempt, or the nulls that an outer join puts in the place of none.
 #[derive(QueryableByName)]
@@ -154,6 +167,8 @@ pub(super) struct AttemptRow {
     duration_ms: Option<i32>,
     #[diesel(sql_type = Nullable<Text>)]
     error: Option<String>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    response_head: Option<Vec<u8>>,
 }
 
 impl AttemptRow {
@@ -163,6 +178,7 @@ impl AttemptRow {
             status_code: self.status_code.map(i16::unsigned_abs),
             duration: self.duration_ms.map(|ms| Duration::from_millis(ms.unsigned_abs().into())),
             error: self.error,
+            response_head: self.response_head.unwrap_or_default().into(),
         })
     }
 }
@@ -205,11 +221,23 @@ impl Listed {
 }
 
 #[derive(QueryableByName)]
+pub(super) struct HeadersRow {
+    #[diesel(sql_type = Nullable<Binary>)]
+    pub(super) headers: Option<Vec<u8>>,
+}
+
+#[derive(QueryableByName)]
 pub(super) struct TargetRow {
     #[diesel(sql_type = Text)]
     url: String,
     #[diesel(sql_type = Binary)]
     secret: Vec<u8>,
+    #[diesel(sql_type = Array<Binary>)]
+    previous: Vec<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    headers: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<SmallInt>)]
+    rate_limit: Option<i16>,
     #[diesel(sql_type = Text)]
     status: String,
     #[diesel(sql_type = Nullable<Timestamptz>, deserialize_as = jiff_diesel::NullableTimestamp)]
@@ -222,7 +250,9 @@ impl TryFrom<TargetRow> for Target {
     fn try_from(row: TargetRow) -> Result<Self, StoreError> {
         Ok(Self {
             url: stored("webhook_endpoints.url", EndpointUrl::new(row.url))?,
-            sealed_secret: row.secret,
+            sealed_secrets: std::iter::once(row.secret).chain(row.previous).collect(),
+            sealed_headers: row.headers,
+            rate_limit: row.rate_limit.and_then(rate_limit),
             enabled: endpoint_status(&row.status)? == EndpointStatus::Enabled,
             paused_until: row.paused_until,
         })
@@ -243,6 +273,8 @@ pub(super) struct ClaimedRow {
     scheduled: i32,
     #[diesel(sql_type = Binary)]
     body: Vec<u8>,
+    #[diesel(sql_type = Nullable<Text>)]
+    traceparent: Option<String>,
 }
 
 impl From<ClaimedRow> for ClaimedDelivery {
@@ -254,6 +286,7 @@ impl From<ClaimedRow> for ClaimedDelivery {
             number: row.number,
             scheduled: row.scheduled.unsigned_abs(),
             body: row.body.into(),
+            traceparent: row.traceparent,
         }
     }
 }
@@ -262,6 +295,10 @@ impl From<ClaimedRow> for ClaimedDelivery {
 pub(super) struct DueRow {
     #[diesel(sql_type = Nullable<Timestamptz>, deserialize_as = jiff_diesel::NullableTimestamp)]
     pub(super) due: Option<Timestamp>,
+}
+
+fn rate_limit(stored: i16) -> Option<RateLimit> {
+    u16::try_from(stored).ok().and_then(RateLimit::per_second)
 }
 
 fn endpoint_status(name: &str) -> Result<EndpointStatus, StoreError> {

@@ -1,16 +1,21 @@
 //! The transaction of webhooks.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use convene_application::kernel::store::StoreError;
-use convene_application::webhook::ports::{DeliveryView, FannedEvent, SettledAttempt, WebhookTx};
-use convene_domain::ids::{CommunityId, DeliveryId, TypedId as _, WebhookId};
+use convene_application::webhook::ports::{
+    DeliveryView, FannedEvent, MadeDelivery, PREVIOUS_SECRETS, Replay, SettledAttempt, WebhookTx,
+};
+use convene_domain::ids::{CommunityId, DeliveryId, ReplayId, TypedId as _, WebhookId};
 use convene_domain::webhook::{DeliveryStatus, Endpoint, Next};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::replays::{self, DeliveredRow, MadeRow, REPLAY_COLUMNS, ReplayRow};
 use super::rows::{
     ATTEMPT_COLUMNS, AttemptRow, DELIVERY_COLUMNS, DeliveryRow, DueRow, ENDPOINT_COLUMNS,
-    EndpointRow,
+    EndpointRow, HeadersRow,
 };
 use crate::postgres::sql::{Sql, flight, sql};
 use crate::postgres::tx::PgTx;
@@ -88,12 +93,18 @@ impl WebhookTx for PgTx {
         Ok(Some((row.try_into()?, due.and_then(|row| row.due))))
     }
 
+    async fn headers(&mut self, webhook: WebhookId) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = sql("SELECT headers FROM webhook_endpoints WHERE id = $1").bind(webhook.uuid());
+        let row = self.flight(|connection| read.row::<HeadersRow>(connection)).await?;
+        Ok(row.and_then(|row| row.headers))
+    }
+
     fn insert_endpoint(&mut self, endpoint: &Endpoint, sealed_secret: Vec<u8>) {
         let statement =
             sql("INSERT INTO webhook_endpoints
                      (id, community_id, created_by, url, event_types, description, status, secret, version,
-                      created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
+                      created_at, updated_at, public_key, header_names, rate_limit)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
                 .bind(endpoint.id.uuid())
                 .bind(endpoint.community.uuid())
                 .bind(endpoint.created_by.uuid())
@@ -104,8 +115,45 @@ impl WebhookTx for PgTx {
                 .bind(sealed_secret)
                 .bind(endpoint.version)
                 .bind(endpoint.created_at)
-                .bind(endpoint.updated_at);
+                .bind(endpoint.updated_at)
+                .bind(endpoint.signature.public_key().map(str::to_owned))
+                .bind(endpoint.header_names.clone())
+                .bind(rate(endpoint));
         self.write(statement);
+    }
+
+    fn set_headers(&mut self, webhook: WebhookId, sealed: Option<Vec<u8>>) {
+        let statement = sql("UPDATE webhook_endpoints SET headers = $2 WHERE id = $1")
+            .bind(webhook.uuid())
+            .bind(sealed);
+        self.write(statement);
+    }
+
+    fn replace_secret(
+        &mut self,
+        webhook: WebhookId,
+        sealed_secret: Vec<u8>,
+        previous_until: Option<Timestamp>,
+    ) {
+        // Without an overlap none is kept, whatever was promised before: somebody else knows them.
+        let kept = if previous_until.is_some() { i64::from(PREVIOUS_SECRETS) } else { 0 };
+        self.write(
+            sql("INSERT INTO webhook_previous_secrets (endpoint_id, secret, signs_until)
+                 SELECT id, secret, $2 FROM webhook_endpoints WHERE id = $1 AND $2 IS NOT NULL")
+            .bind(webhook.uuid())
+            .bind(previous_until),
+        );
+        self.write(
+            sql("DELETE FROM webhook_previous_secrets WHERE endpoint_id = $1 AND id NOT IN (
+                     SELECT id FROM webhook_previous_secrets WHERE endpoint_id = $1 ORDER BY id DESC LIMIT $2)")
+            .bind(webhook.uuid())
+            .bind(kept),
+        );
+        self.write(
+            sql("UPDATE webhook_endpoints SET secret = $2 WHERE id = $1")
+                .bind(webhook.uuid())
+                .bind(sealed_secret),
+        );
     }
 
     fn update_endpoint(&mut self, endpoint: &Endpoint) {
@@ -113,7 +161,8 @@ impl WebhookTx for PgTx {
         let statement =
             sql("UPDATE webhook_endpoints SET url = $2, event_types = $3, description = $4, status = $5,
                      failing_since = $6, failures = $7, paused_until = $8, pauses = $9, noticed_at = $10,
-                     version = $11, updated_at = $12
+                     version = $11, updated_at = $12, public_key = $13, header_names = $14,
+                     rate_limit = $15
                  WHERE id = $1")
                 .bind(endpoint.id.uuid())
                 .bind(endpoint.url.as_str().to_owned())
@@ -126,7 +175,10 @@ impl WebhookTx for PgTx {
                 .bind(signed(health.pauses))
                 .bind(health.noticed_at)
                 .bind(endpoint.version)
-                .bind(endpoint.updated_at);
+                .bind(endpoint.updated_at)
+                .bind(endpoint.signature.public_key().map(str::to_owned))
+                .bind(endpoint.header_names.clone())
+                .bind(rate(endpoint));
         self.write(statement);
     }
 
@@ -139,8 +191,8 @@ impl WebhookTx for PgTx {
             to.into_iter().map(|(delivery, webhook)| (delivery.uuid(), webhook.uuid())).unzip();
         let statement =
             sql("INSERT INTO webhook_deliveries
-                     (id, endpoint_id, event_id, event_type, body, status, next_attempt_at, created_at)
-                 SELECT id, endpoint_id, $3, $4, $5, 'pending', $6, $6
+                     (id, endpoint_id, event_id, event_type, body, status, next_attempt_at, created_at, traceparent)
+                 SELECT id, endpoint_id, $3, $4, $5, 'pending', $6, $6, $7
                  FROM unnest($1::uuid[], $2::uuid[]) AS delivery(id, endpoint_id)
                  ON CONFLICT ON CONSTRAINT webhook_deliveries_once DO NOTHING")
                 .bind(ids)
@@ -148,7 +200,8 @@ impl WebhookTx for PgTx {
                 .bind(event.id)
                 .bind(event.event_type)
                 .bind(event.body)
-                .bind(event.at);
+                .bind(event.at)
+                .bind(event.traceparent);
         self.write(statement);
     }
 
@@ -160,6 +213,87 @@ impl WebhookTx for PgTx {
         .bind(delivery.uuid())
         .bind(due)
         .bind(afresh);
+        self.write(statement);
+    }
+
+    fn requeue_deliveries(&mut self, deliveries: Vec<DeliveryId>, due: Timestamp) {
+        let statement = sql("UPDATE webhook_deliveries
+                 SET status = 'pending', next_attempt_at = $2, scheduled = 0 WHERE id = ANY ($1)")
+        .bind(uuids(&deliveries))
+        .bind(due);
+        self.write(statement);
+    }
+
+    fn insert_replay(&mut self, replay: &Replay) {
+        let statement = sql("INSERT INTO webhook_replays
+                     (id, community_id, endpoint_id, scope, since, status, created_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)")
+        .bind(replay.id.uuid())
+        .bind(replay.community.uuid())
+        .bind(replay.webhook.uuid())
+        .bind(replay.scope.as_str())
+        .bind(replay.since)
+        .bind(replay.status.as_str())
+        .bind(replay.created_at);
+        self.write(statement);
+    }
+
+    async fn lock_replay(
+        &mut self,
+        replay: ReplayId,
+    ) -> Result<Option<(Endpoint, Replay)>, StoreError> {
+        let endpoint = sql(format!(
+            "SELECT {ENDPOINT_COLUMNS} FROM webhook_endpoints
+             WHERE id = (SELECT endpoint_id FROM webhook_replays WHERE id = $1) FOR NO KEY UPDATE"
+        ))
+        .bind(replay.uuid());
+        let lock = sql(format!(
+            "SELECT {REPLAY_COLUMNS} FROM webhook_replays WHERE id = $1 FOR NO KEY UPDATE"
+        ))
+        .bind(replay.uuid());
+        let (endpoint, replay) = self
+            .flight(|connection| async move {
+                flight!(endpoint.row::<EndpointRow>(connection), lock.row::<ReplayRow>(connection),)
+            })
+            .await?;
+        let Some((endpoint, replay)) = endpoint.zip(replay) else { return Ok(None) };
+        Ok(Some((endpoint.try_into()?, replay.try_into()?)))
+    }
+
+    async fn lock_made(
+        &mut self,
+        replay: &Replay,
+        limit: u32,
+    ) -> Result<Vec<MadeDelivery>, StoreError> {
+        let lock = replays::lock_made(replay, limit);
+        let rows = self.flight(|connection| lock.rows::<MadeRow>(connection)).await?;
+        Ok(rows.into_iter().map(MadeDelivery::from).collect())
+    }
+
+    async fn delivered(
+        &mut self,
+        webhook: WebhookId,
+        events: &[Uuid],
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let read = sql("SELECT event_id FROM webhook_deliveries
+                 WHERE endpoint_id = $1 AND event_id = ANY ($2)")
+        .bind(webhook.uuid())
+        .bind(events.to_vec());
+        let rows = self.flight(|connection| read.rows::<DeliveredRow>(connection)).await?;
+        Ok(rows.into_iter().map(|row| row.event_id).collect())
+    }
+
+    fn update_replay(&mut self, replay: &Replay) {
+        let statement =
+            sql("UPDATE webhook_replays SET status = $2, redelivered = $3, cursor_sort = $4,
+                     cursor_id = $5, ended_at = $6
+                 WHERE id = $1")
+            .bind(replay.id.uuid())
+            .bind(replay.status.as_str())
+            .bind(i64::try_from(replay.redelivered).unwrap_or(i64::MAX))
+            .bind(replay.cursor.map(|key| key.sort))
+            .bind(replay.cursor.map(|key| key.id))
+            .bind(replay.ended_at);
         self.write(statement);
     }
 
@@ -230,6 +364,10 @@ fn settle(attempts: Vec<SettledAttempt>) -> Sql {
 
 fn uuids(deliveries: &[DeliveryId]) -> Vec<Uuid> {
     deliveries.iter().map(|delivery| delivery.uuid()).collect()
+}
+
+fn rate(endpoint: &Endpoint) -> Option<i16> {
+    endpoint.rate_limit.and_then(|rate| i16::try_from(rate.as_per_second()).ok())
 }
 
 fn signed(count: u32) -> i32 {

@@ -396,3 +396,23 @@ fn debug_output_shows_no_key() {
     let shown = format!("{stored:?}");
     assert!(shown.contains("k1") && !shown.contains("sealed"), "{shown}");
 }
+
+#[tokio::test]
+async fn a_token_that_was_verified_before_ends_with_its_time_and_with_its_key() {
+    let (stored, _) = key("k1", at(-10));
+    let (other, _) = key("k2", at(-20));
+    let store =
+        Arc::new(Store { keys: Mutex::new(vec![stored, other.clone()]), ..Store::default() });
+    let issuer = issuer_over(&store).await;
+    let token = issuer.issue(&claims()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(issuer.verify(&token, at(1)), Ok(claims()));
+    }
+    assert_eq!(issuer.verify(&token, at(-61)), Err(TokenError::Invalid), "not issued yet");
+    assert_eq!(issuer.verify(&token, at(300)), Err(TokenError::Expired));
+    assert_eq!(issuer.verify(&token, at(1)), Ok(claims()));
+
+    *store.keys.lock().unwrap() = vec![other];
+    issuer.keyring.refresh(at(2)).await.unwrap();
+    assert_eq!(issuer.verify(&token, at(2)), Err(TokenError::UnknownKey));
+}

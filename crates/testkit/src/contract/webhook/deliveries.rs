@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use convene_application::kernel::page::{PageQuery, Travel};
 use convene_application::webhook::ports::{AttemptView, SettledAttempt};
-use convene_domain::webhook::{DeliveryStatus, EndpointStatus, Health, Next};
+use convene_domain::webhook::{DeliveryStatus, EndpointStatus, Health, Next, RateLimit};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -66,7 +67,13 @@ pub async fn a_claim_is_the_record_of_an_attempt(ports: &Ports) {
 
     let first = ports.claim(endpoint.id, at(2)).await.remove(0);
     assert_eq!((first.number, first.scheduled), (1, 1));
-    let begun = |at| AttemptView { at, status_code: None, duration: None, error: None };
+    let begun = |at| AttemptView {
+        at,
+        status_code: None,
+        duration: None,
+        error: None,
+        response_head: Bytes::new(),
+    };
     let view = ports.view(endpoint.id, id).await;
     assert!(view.in_flight);
     assert_eq!(view.attempts, [begun(at(2))]);
@@ -88,12 +95,14 @@ pub async fn nothing_is_claimed_that_must_not_be_sent(ports: &Ports) {
         ports.deliver(event(number, made_at), vec![(delivery(number, made_at), endpoint.id)]).await;
     }
     endpoint.status = EndpointStatus::Disabled;
+    endpoint.rate_limit = RateLimit::per_second(7);
     ports.update(&endpoint).await;
     let claimed = ports.queue.claim(endpoint.id, at(9), at(39), 100).await.expect("it answers");
     assert_eq!((claimed.deliveries, claimed.next_due), (vec![], Some(at(1))));
     let target = claimed.target.expect("the endpoint exists");
     assert_eq!((target.enabled, target.paused_until), (false, None));
-    assert_eq!((target.url, target.sealed_secret), (endpoint.url.clone(), vec![0, 1, 255]));
+    assert_eq!(target.rate_limit, endpoint.rate_limit);
+    assert_eq!((target.url, target.sealed_secrets), (endpoint.url.clone(), vec![vec![0, 1, 255]]));
 
     endpoint.status = EndpointStatus::Enabled;
     endpoint.health.paused_until = Some(at(20));
@@ -140,6 +149,7 @@ pub async fn attempts_are_settled(ports: &Ports) {
         status_code,
         duration: Some(Duration::from_millis(12)),
         error: error.map(str::to_owned),
+        response_head: Bytes::from_static(b"\0\xffthanks"),
     };
     for (claimed, status, attempt) in [
         (&claimed[0], DeliveryStatus::Succeeded, attempt(Some(204), None)),

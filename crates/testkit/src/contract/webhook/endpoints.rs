@@ -4,7 +4,10 @@ use convene_application::kernel::page::{PageQuery, Travel};
 use convene_application::webhook::ports::Wanted;
 use convene_domain::ids::{TypedId as _, WebhookId};
 use convene_domain::text::Description;
-use convene_domain::webhook::{EndpointStatus, EndpointUrl, EventTypes, Health, patterns_matching};
+use convene_domain::webhook::{
+    EndpointStatus, EndpointUrl, EventTypes, Health, RateLimit, Signature, patterns_matching,
+};
+use jiff::Timestamp;
 
 use super::{Ports, at, community, endpoint, first_page, id};
 
@@ -21,6 +24,9 @@ pub async fn endpoints_are_kept_as_they_are(ports: &Ports) {
     endpoint.event_types = EventTypes::new(vec!["event.created".to_owned()]).expect("there is one");
     endpoint.description = Some(Description::new("two\nlines").expect("it is text"));
     endpoint.status = EndpointStatus::Disabled;
+    endpoint.signature = Signature::Ed25519 { public_key: "whpk_AA==".to_owned() };
+    endpoint.rate_limit = RateLimit::per_second(1_000);
+    endpoint.header_names = vec!["authorization".to_owned(), "x-a".to_owned()];
     endpoint.health = Health {
         failing_since: Some(at(1)),
         failures: 7,
@@ -43,6 +49,65 @@ pub async fn endpoints_are_kept_as_they_are(ports: &Ports) {
     tx.delete_endpoint(endpoint.id);
     tx.commit().await.expect("it is deleted");
     assert_eq!(read().await, None);
+}
+
+/// Those of before until their time is over, and no more of them than there should be.
+pub async fn secrets_are_replaced_and_sign_on_for_a_while(ports: &Ports) {
+    let endpoint = endpoint(10, &["*"], at(0));
+    ports.insert(&endpoint).await;
+    let other = super::endpoint(11, &["*"], at(0));
+    ports.insert(&other).await;
+    let replace = async |secret: u8, until: Option<Timestamp>| {
+        let mut tx = ports.uow.begin(Vec::new()).await.expect("a unit of work begins");
+        tx.lock_endpoint(community(), endpoint.id).await.expect("it is locked");
+        tx.replace_secret(endpoint.id, vec![secret], until);
+        tx.commit().await.expect("the secret is replaced");
+    };
+    let secrets = async |webhook: WebhookId, now: Timestamp| {
+        let claimed = ports.queue.claim(webhook, now, now, 1).await.expect("the queue answers");
+        claimed.target.expect("the endpoint exists").sealed_secrets
+    };
+    replace(1, Some(at(20))).await;
+    replace(2, Some(at(10))).await;
+    assert_eq!(secrets(endpoint.id, at(9)).await, [vec![2], vec![1], vec![0, 1, 255]]);
+    assert_eq!(secrets(endpoint.id, at(10)).await, [vec![2], vec![0, 1, 255]]);
+    assert_eq!(secrets(endpoint.id, at(20)).await, [vec![2]]);
+    assert_eq!(secrets(other.id, at(9)).await, [vec![0, 1, 255]]);
+    assert_eq!(ports.queue.forget_secrets(at(9)).await.expect("it answers"), 0);
+    assert_eq!(ports.queue.forget_secrets(at(10)).await.expect("it answers"), 1);
+    assert_eq!(secrets(endpoint.id, at(9)).await, [vec![2], vec![0, 1, 255]]);
+
+    for secret in 3..=9 {
+        replace(secret, Some(at(100))).await;
+    }
+    let expected: Vec<Vec<u8>> = (4..=9).rev().map(|secret| vec![secret]).collect();
+    assert_eq!(secrets(endpoint.id, at(30)).await, expected);
+    replace(10, None).await;
+    assert_eq!(secrets(endpoint.id, at(30)).await, [vec![10]], "those of before end at once");
+
+    let mut tx = ports.uow.begin(Vec::new()).await.expect("a unit of work begins");
+    tx.lock_endpoint(community(), endpoint.id).await.expect("it is locked");
+    tx.replace_secret(endpoint.id, vec![11], Some(at(100)));
+    tx.delete_endpoint(endpoint.id);
+    tx.commit().await.expect("it is deleted with all its secrets");
+    assert_eq!(ports.queue.forget_secrets(at(200)).await.expect("it answers"), 0);
+}
+
+/// From everything that shows an endpoint.
+pub async fn header_fields_are_kept_apart(ports: &Ports) {
+    let endpoint = endpoint(10, &["*"], at(0));
+    ports.insert(&endpoint).await;
+    for sealed in [Some(vec![0, 255]), None] {
+        let mut tx = ports.uow.begin(Vec::new()).await.expect("a unit of work begins");
+        tx.lock_endpoint(community(), endpoint.id).await.expect("it is locked");
+        tx.set_headers(endpoint.id, sealed.clone());
+        tx.commit().await.expect("they are set");
+        let mut tx = ports.uow.begin(Vec::new()).await.expect("a unit of work begins");
+        assert_eq!(tx.headers(endpoint.id).await.expect("they are read"), sealed);
+        drop(tx);
+        let claimed = ports.queue.claim(endpoint.id, at(1), at(1), 1).await.expect("it answers");
+        assert_eq!(claimed.target.expect("the endpoint exists").sealed_headers, sealed);
+    }
 }
 
 /// Pages of endpoints, there and back.

@@ -8,8 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use convene_application::webhook::egress::{
-    Attempted, InvalidSecret, SignedRequest, UrlPolicy, UrlRefused, WebhookSender, WebhookSigner,
+    Attempted, InvalidSecret, SignedRequest, SigningKeys, UrlPolicy, UrlRefused, WebhookSender,
+    WebhookSigner,
 };
+use convene_domain::webhook::{Signature, SignatureScheme};
 
 use crate::fake::kernel::lock;
 
@@ -64,8 +66,17 @@ impl WebhookSender for FakeReceiver {
 pub struct FakeSigner(AtomicU64);
 
 impl WebhookSigner for FakeSigner {
-    fn new_secret(&self) -> String {
-        format!("whsec_{}", self.0.fetch_add(1, Ordering::Relaxed))
+    fn new_keys(&self, scheme: SignatureScheme) -> SigningKeys {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        match scheme {
+            SignatureScheme::Hmac => {
+                SigningKeys { secret: format!("whsec_{number}").into(), signature: Signature::Hmac }
+            }
+            SignatureScheme::Ed25519 => SigningKeys {
+                secret: format!("whsk_{number}").into(),
+                signature: Signature::Ed25519 { public_key: format!("whpk_{number}") },
+            },
+        }
     }
 
     fn sign(
@@ -75,10 +86,12 @@ impl WebhookSigner for FakeSigner {
         timestamp: i64,
         body: &[u8],
     ) -> Result<String, InvalidSecret> {
-        if !secret.starts_with("whsec_") {
-            return Err(InvalidSecret);
-        }
-        Ok(format!("v1,{secret}/{id}.{timestamp}.{}", body.len()))
+        let version = match secret.split_once('_') {
+            Some(("whsec", _)) => "v1",
+            Some(("whsk", _)) => "v1a",
+            _ => return Err(InvalidSecret),
+        };
+        Ok(format!("{version},{secret}/{id}.{timestamp}.{}", body.len()))
     }
 }
 

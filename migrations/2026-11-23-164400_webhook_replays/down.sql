@@ -1,0 +1,2 @@
+DROP INDEX webhook_deliveries_failed;
+DROP TABLE webhook_replays;
