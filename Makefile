@@ -27,7 +27,7 @@ demo: ## Walk through the story over HTTP against a running `make run`
 
 test: setup ## Run all tests against real servers; private ones are started where none run
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	    set -x; cargo nextest run --workspace && cargo test --workspace --doc; \
+	    set -x; cargo nextest run --workspace $${CI:+--profile ci} && cargo test --workspace --doc; \
 	else \
 	    set -x; cargo test --workspace; \
 	fi

