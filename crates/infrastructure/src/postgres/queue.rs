@@ -1,7 +1,9 @@
 //! The job queue as workers use it: leases that are claimed, prolonged, settled and rescued, each fenced by its epoch.
 //!
 //! Leases run by the database's clock, which all workers share. Statements lock rows in the order of their ids, so that
-//! none waits for another in a circle.
+//! none waits for another in a circle; those that are handed leases look each of them up by its id, in the order given. They
+//! ask for `leased_until`, which is set with `leased_by`: the planner would take the index of what is leased otherwise,
+//! and look through all of it once for each lease.
 
 mod backlog;
 mod claim;
@@ -47,6 +49,8 @@ impl JobQueue for PgStore {
     }
 
     async fn heartbeat(&self, beats: &[Beat], lease: Duration) -> Result<Pulse, StoreError> {
+        let mut beats = beats.to_vec();
+        beats.sort_unstable_by_key(|beat| beat.fence.job);
         let leases: Vec<Fence> = beats.iter().map(|beat| beat.fence).collect();
         let (done, total): (Vec<Option<i64>>, Vec<Option<i64>>) = beats
             .iter()
@@ -57,7 +61,9 @@ impl JobQueue for PgStore {
             "WITH held AS (
                 SELECT jobs.id, beat.done, beat.total
                 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS beat(id, epoch, done, total)
-                JOIN jobs USING (id, epoch) WHERE jobs.leased_by IS NOT NULL ORDER BY jobs.id FOR UPDATE OF jobs
+                CROSS JOIN LATERAL (
+                    SELECT id FROM jobs
+                    WHERE id = beat.id AND epoch = beat.epoch AND leased_until IS NOT NULL FOR UPDATE) AS jobs
              )
              UPDATE jobs SET leased_until = clock_timestamp() + $5 * interval '1 microsecond',
                  progress_done = coalesce(held.done, progress_done),
@@ -114,7 +120,7 @@ impl JobQueue for PgStore {
     }
 }
 
-/// A statement whose first two parameters are leases.
+/// A statement whose first two parameters are leases, which are in their order.
 fn fenced(leases: &[Fence], statement: &'static str) -> Sql {
     let (ids, epochs): (Vec<i64>, Vec<i64>) =
         leases.iter().map(|fence| (fence.job, fence.epoch)).unzip();

@@ -1,6 +1,7 @@
 //! The job runner: claims jobs as it has room for them, runs them under a lease, and records how they ended.
 
 mod heartbeat;
+mod lanes;
 mod retry;
 mod run;
 mod settle;
@@ -12,17 +13,16 @@ use std::time::{Duration, Instant};
 
 use convene_application::kernel::backoff::Backoff;
 use convene_application::kernel::failpoint::{self, Failpoint};
-use convene_application::kernel::jobs::{Claim, Handler, JobQueue, LeasedJob, QueueBacklog};
+use convene_application::kernel::jobs::{Claim, Fence, Handler, JobQueue, QueueBacklog};
 use convene_application::kernel::random::Random;
+use convene_application::kernel::store::StoreError;
 use convene_application::kernel::wake::Wake;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub use heartbeat::{Heartbeats, HeartbeatsError};
-use run::{Abandoned, Run};
-use settle::Settler;
+use lanes::Lanes;
 use slots::Slots;
 
 use crate::pace::Pace;
@@ -78,7 +78,7 @@ pub struct TwoHandlers {
 /// Runs jobs. Any number of processes may.
 pub struct JobRunner {
     queue: Arc<dyn JobQueue>,
-    handlers: HashMap<&'static str, Arc<dyn Handler>>,
+    handlers: Arc<HashMap<&'static str, Arc<dyn Handler>>>,
     heartbeats: Arc<Heartbeats>,
     wake: Arc<Wake>,
     random: Arc<dyn Random>,
@@ -92,7 +92,7 @@ enum Claimed {
     Some,
     /// None is due before this time.
     NoneFor(Duration),
-    /// Every slot is taken.
+    /// Every slot is taken, and enough waits for one.
     Full,
 }
 
@@ -118,46 +118,27 @@ impl JobRunner {
                 return Err(TwoHandlers { kind });
             }
         }
-        Ok(Self { queue, handlers: by_kind, heartbeats, wake, random, worker, options })
+        Ok(Self { queue, handlers: Arc::new(by_kind), heartbeats, wake, random, worker, options })
     }
 
     /// Runs until the shutdown. Then claims no more, lets running jobs end, and hands back those that do not in time
     /// without spending their attempt.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let slots = self.slots();
-        let runs = TaskTracker::new();
-        let (settler, settling) = Settler::start(
-            Arc::clone(&self.queue),
-            Arc::clone(&self.heartbeats),
-            self.options.lease,
-        );
-        let abandoned = Arc::new(Abandoned::default());
-        let start = |job| self.start(job, &slots, &runs, &settler, &abandoned);
-        futures::join!(self.claim_until(&shutdown, &slots, start), self.maintain_until(&shutdown));
-
-        runs.close();
-        if timeout(self.options.drain, runs.wait()).await.is_err() {
-            abandoned.all.cancel();
-            runs.wait().await;
-        }
-        drop(settler);
-        if let Err(error) = settling.await {
-            tracing::error!(%error, "the last jobs were not settled; their leases will run out");
-        }
-        self.hand_back(&abandoned).await;
+        let lanes = Lanes::new(self.slots(), self);
+        futures::join!(self.claim_until(&shutdown, &lanes), self.maintain_until(&shutdown));
+        // Nobody has begun with what waits: others may.
+        self.hand_back(lanes.slots.waiting().iter().map(|held| held.job.fence()).collect()).await;
+        self.hand_back(lanes.end(self.options.drain).await).await;
     }
 
-    async fn claim_until(
-        &self,
-        shutdown: &CancellationToken,
-        slots: &Slots,
-        start: impl Fn(LeasedJob),
-    ) {
+    async fn claim_until(&self, shutdown: &CancellationToken, lanes: &Lanes) {
         let mut bell = self.wake.jobs.listen();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut pace = Pace::new(self.options.gather);
         while !shutdown.is_cancelled() {
-            let wait = match self.claim(slots, &start).await {
+            let overdue = lanes.slots.overdue();
+            self.hand_back(overdue.iter().map(|held| held.job.fence()).collect()).await;
+            let wait = match self.claim(lanes).await {
                 Ok(Claimed::Some) => {
                     backoff.reset();
                     pace.worked();
@@ -184,18 +165,14 @@ impl JobRunner {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = bell.rung() => pace.gather().await,
-                () = slots.freed() => pace.gather().await,
+                () = lanes.slots.freed() => pace.gather().await,
                 () = sleep(wait) => {}
             }
         }
     }
 
-    async fn claim(
-        &self,
-        slots: &Slots,
-        start: impl Fn(LeasedJob),
-    ) -> Result<Claimed, convene_application::kernel::store::StoreError> {
-        let free = slots.free();
+    async fn claim(&self, lanes: &Lanes) -> Result<Claimed, StoreError> {
+        let free = lanes.slots.room();
         if free.is_empty() {
             return Ok(Claimed::Full);
         }
@@ -214,42 +191,8 @@ impl JobRunner {
             return Ok(Claimed::NoneFor(pause));
         }
         failpoint::reach(Failpoint::Claim);
-        jobs.into_iter().for_each(start);
+        jobs.into_iter().for_each(|job| lanes.take(job));
         Ok(Claimed::Some)
-    }
-
-    /// Runs a claimed job as a task of its own.
-    fn start(
-        &self,
-        job: LeasedJob,
-        slots: &Slots,
-        runs: &TaskTracker,
-        settler: &Settler,
-        abandoned: &Arc<Abandoned>,
-    ) {
-        let Some(handler) = self.handlers.get(job.kind.as_str()) else {
-            tracing::error!(
-                kind = job.kind,
-                "a job of a kind that was not asked for is left to its lease"
-            );
-            return;
-        };
-        let slot = slots.take(&job.queue);
-        let run = Run {
-            lost: self.heartbeats.hold(&job),
-            handler: Arc::clone(handler),
-            settler: settler.clone(),
-            heartbeats: Arc::clone(&self.heartbeats),
-            abandoned: Arc::clone(abandoned),
-            random: Arc::clone(&self.random),
-            timeout: handler.timeout().unwrap_or(self.options.timeout),
-            stuck: self.options.stuck,
-            job,
-        };
-        runs.spawn(async move {
-            run.complete().await;
-            drop(slot);
-        });
     }
 
     /// Ends leases that ran out, and measures, at a steady pace.
@@ -300,19 +243,18 @@ impl JobRunner {
         }
     }
 
-    async fn hand_back(&self, abandoned: &Abandoned) {
-        let leases = abandoned.take();
+    async fn hand_back(&self, leases: Vec<Fence>) {
         if leases.is_empty() {
             return;
         }
         let started = Instant::now();
         match self.queue.hand_back(&leases).await {
-            Ok(()) => tracing::info!(jobs = leases.len(), "unfinished jobs were handed back"),
+            Ok(()) => tracing::info!(jobs = leases.len(), "jobs were handed back"),
             Err(error) => tracing::warn!(
                 jobs = leases.len(),
                 after = ?started.elapsed(),
                 error = &error as &dyn std::error::Error,
-                "unfinished jobs were not handed back; their leases will run out"
+                "jobs were not handed back; their leases will run out"
             ),
         }
         leases.iter().for_each(|lease| self.heartbeats.release(*lease));

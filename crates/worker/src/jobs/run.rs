@@ -61,6 +61,13 @@ impl Run {
     /// Runs the job and hands in how it ended.
     pub(super) async fn complete(self) {
         let started = Instant::now();
+        // While it waited for its slot.
+        if self.lost.is_cancelled() {
+            return self.end_as(Cut::LeaseLost, started).await;
+        }
+        if self.job.control.is_cancelled() {
+            return self.end_as(Cut::Cancelled, started).await;
+        }
         let mut task = self.spawn();
         let cut = tokio::select! {
             ended = &mut task => {
@@ -132,11 +139,7 @@ impl Run {
             Cut::Cancelled => self.record("cancelled", Some(SettledAs::Cancelled), started).await,
             Cut::LeaseLost => {
                 metrics::counter!("convene_jobs_lost_total").increment(1);
-                tracing::warn!(
-                    job = self.job.id,
-                    kind = self.job.kind,
-                    "a job's lease was lost while it ran"
-                );
+                tracing::warn!(job = self.job.id, kind = self.job.kind, "a job's lease was lost");
                 self.heartbeats.release(self.job.fence());
             }
             Cut::ProcessEnds => self.abandoned.add(self.job.fence()),

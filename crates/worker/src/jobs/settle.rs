@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::heartbeat::Heartbeats;
 
 /// The most settlements in one statement.
-const BATCH: usize = 200;
+const BATCH: usize = 500;
 /// How long the first settlement of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(2);
 
@@ -62,13 +62,15 @@ impl Settler {
     }
 }
 
+/// Whoever ends while the batch before is recorded waits in the channel: under load a batch is full at once.
 async fn gather(first: Ended, ended: &mut mpsc::Receiver<Ended>) -> Vec<Ended> {
     let deadline = Instant::now() + GATHER;
     let mut batch = vec![first];
     while batch.len() < BATCH {
-        match timeout_at(deadline, ended.recv()).await {
-            Ok(Some(another)) => batch.push(another),
-            Ok(None) | Err(_) => break,
+        let room = BATCH - batch.len();
+        match timeout_at(deadline, ended.recv_many(&mut batch, room)).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
         }
     }
     batch

@@ -16,8 +16,9 @@ const RESCUED_AT_ONCE: i64 = 500;
 /// has ended, whatever its run says.
 pub(super) async fn settle(
     store: &PgStore,
-    settlements: Vec<Settlement>,
+    mut settlements: Vec<Settlement>,
 ) -> Result<usize, StoreError> {
+    settlements.sort_unstable_by_key(|settlement| settlement.fence.job);
     let (mut ids, mut epochs, mut verdicts) = (vec![], vec![], vec![]);
     let (mut waits, mut errors) = (vec![], vec![]);
     for Settlement { fence, verdict } in settlements {
@@ -40,7 +41,9 @@ pub(super) async fn settle(
                    CASE WHEN jobs.cancelled_at IS NOT NULL THEN 'cancelled' ELSE run.verdict END AS verdict
             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[])
                  AS run(id, epoch, verdict, after, error)
-            JOIN jobs USING (id, epoch) WHERE jobs.leased_by IS NOT NULL ORDER BY jobs.id FOR UPDATE OF jobs
+            CROSS JOIN LATERAL (
+                SELECT * FROM jobs
+                WHERE id = run.id AND epoch = run.epoch AND leased_until IS NOT NULL FOR UPDATE) AS jobs
          ), buried AS (
             INSERT INTO jobs_dead (job_id, kind, queue, job_group, payload, unique_key, priority, attempt, max_attempts,
                                    last_error, traceparent, correlation_id, created_at, keep)
@@ -120,11 +123,15 @@ pub(super) async fn rescue(store: &PgStore) -> Result<usize, StoreError> {
 
 /// What was cancelled is not run again by another worker.
 pub(super) async fn hand_back(store: &PgStore, leases: &[Fence]) -> Result<(), StoreError> {
+    let mut leases = leases.to_vec();
+    leases.sort_unstable_by_key(|lease| lease.job);
     let statement = fenced(
-        leases,
+        &leases,
         "WITH held AS (
             SELECT jobs.* FROM unnest($1::bigint[], $2::bigint[]) AS lease(id, epoch)
-            JOIN jobs USING (id, epoch) WHERE jobs.leased_by IS NOT NULL ORDER BY jobs.id FOR UPDATE OF jobs
+            CROSS JOIN LATERAL (
+                SELECT * FROM jobs
+                WHERE id = lease.id AND epoch = lease.epoch AND leased_until IS NOT NULL FOR UPDATE) AS jobs
          ), archived AS (
             INSERT INTO jobs_archive (job_id, kind, queue, job_group, unique_key, outcome, priority, attempt,
                                       max_attempts, correlation_id, created_at, started_at)
