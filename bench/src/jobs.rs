@@ -11,7 +11,7 @@ use convene_application::kernel::jobs::{
 };
 use convene_application::kernel::wake::Wake;
 use convene_infrastructure::postgres::PgStore;
-use convene_infrastructure::postgres::pool::Pool;
+use convene_infrastructure::postgres::pool::{Pool, PoolOptions};
 use convene_integrations::security::OsRandom;
 use convene_worker::{Heartbeats, JobRunner, JobRunnerOptions};
 use futures::future::try_join_all;
@@ -34,8 +34,9 @@ const AT_ONCE: usize = 1_000;
 const CONCURRENCY: usize = 32;
 const LEASE: Duration = Duration::from_secs(30);
 
+/// A job that does nothing.
 #[derive(Serialize, Deserialize)]
-struct Nothing {}
+pub(crate) struct Nothing {}
 
 impl Job for Nothing {
     const KIND: &'static str = "bench.nothing";
@@ -110,15 +111,20 @@ async fn ours(scene: &Scene) -> Result<Rates, Fault> {
     let bulk = BULK as f64 / started.elapsed().as_secs_f64();
 
     scene.connect(scene.large()).await?.batch_execute("ANALYZE jobs").await?;
-    let run = run(scene, store, wake, SINGLE + BULK).await?;
+    let run = run(scene.pool_options(1), store, wake, SINGLE + BULK).await?;
     Ok(Rates { single, bulk, run })
 }
 
 /// Runs what is due; jobs per second.
-async fn run(scene: &Scene, store: Arc<PgStore>, wake: Arc<Wake>, jobs: u64) -> Result<f64, Fault> {
-    let (options, bells) = (scene.pool_options(1), Arc::clone(&wake));
+pub(crate) async fn run(
+    heartbeats: PoolOptions,
+    store: Arc<PgStore>,
+    wake: Arc<Wake>,
+    jobs: u64,
+) -> Result<f64, Fault> {
+    let bells = Arc::clone(&wake);
     let heartbeats = Heartbeats::start(LEASE, LEASE / 3, move |runtime| {
-        Ok(Arc::new(PgStore::new(Pool::new(&options, runtime)?, bells)))
+        Ok(Arc::new(PgStore::new(Pool::new(&heartbeats, runtime)?, bells)))
     })?;
     let count = Arc::new(Count::default());
     let handlers: Vec<Arc<dyn Handler>> = vec![handler::<Nothing, _>(Arc::clone(&count))];

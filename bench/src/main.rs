@@ -14,6 +14,7 @@ mod bare;
 mod broker;
 mod client;
 mod get;
+mod history;
 mod jobs;
 mod lists;
 mod middleware;
@@ -39,8 +40,8 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 const DURATION: Duration = Duration::from_secs(8);
 
 /// The parts, in the order in which they run: those that write the most come last.
-const PARTS: [&str; 8] =
-    ["start", "get", "middleware", "lists", "webhooks", "broker", "jobs", "rsvp"];
+const PARTS: [&str; 9] =
+    ["start", "get", "middleware", "lists", "webhooks", "broker", "jobs", "rsvp", "history"];
 
 fn main() -> Result<(), Fault> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -74,7 +75,8 @@ async fn measure(parts: &[String]) -> Result<(), Fault> {
             "webhooks" => webhooks::measure(&scene).await,
             "broker" => broker::measure(&scene).await,
             "jobs" => jobs::measure(&scene).await,
-            _ => rsvp::measure(&scene).await,
+            "rsvp" => rsvp::measure(&scene).await,
+            _ => history::measure(&scene).await,
         };
         match measured {
             Ok(measured) => rows.extend(measured),

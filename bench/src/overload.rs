@@ -32,6 +32,8 @@ const AFTERWARDS: Duration = Duration::from_secs(6);
 /// What is normal, as a part of what the server can bear.
 const NORMAL_PART: f64 = 0.5;
 const CLIENTS: u32 = 1_000_000;
+/// Who asks: as many of the seed's logins as have no common divisor with the rest of the mix.
+const PEOPLE: usize = 7;
 
 /// Quotas that nobody meets: what is measured is what happens when nobody is to blame.
 const SETTINGS: [(&str, &str); 9] = [
@@ -46,9 +48,18 @@ const SETTINGS: [(&str, &str); 9] = [
     ("CONVENE__LIMITS__USER_AT_ONCE", "100000"),
 ];
 
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Event,
+    List,
+    Rsvp,
+}
+
 /// One answer.
 #[derive(Clone, Copy)]
 struct Answer {
+    kind: Kind,
     /// When its request was sent, from the beginning of the phase.
     sent: Duration,
     took: Duration,
@@ -119,7 +130,15 @@ async fn overload(scene: &Scene) -> Result<Vec<Row>, Fault> {
                 slow.as_secs_f64() / normal_slow.as_secs_f64()
             ),
             "≤ 5",
-            "from the request to the whole answer",
+            &format!(
+                "from the request to the whole answer; {}",
+                [("events", Kind::Event), ("lists", Kind::List), ("RSVPs", Kind::Rsvp)]
+                    .map(|(name, kind)| {
+                        let (during, normal) = (slowest(&during, kind), slowest(&normal, kind));
+                        format!("{name} {} to {}", ms(during), ms(normal))
+                    })
+                    .join(", ")
+            ),
         ),
         Row::number(
             "answered 503 or 429",
@@ -147,21 +166,35 @@ async fn overload(scene: &Scene) -> Result<Vec<Row>, Fault> {
     ])
 }
 
-/// What is sent, in turns: six reads of an event, three lists and one RSVP in ten.
-async fn mix(scene: &Scene, convene: &Convene) -> Result<Vec<Vec<u8>>, Fault> {
+/// What is sent, in turns: six reads of an event, three lists and one RSVP in ten; the people take turns as well.
+async fn mix(scene: &Scene, convene: &Convene) -> Result<Vec<(Kind, Vec<u8>)>, Fault> {
     let mut client = Client::connect(convene.address).await?;
-    let token = scene.token(&mut client, scene.large(), 0).await?;
+    let mut tokens = Vec::new();
+    for person in 0..PEOPLE {
+        let token = scene.token(&mut client, scene.large(), person).await?;
+        // The first is a member already, and so are all if this is not the first run.
+        let join = request("POST", "/v1/communities/community-0/join", &token, None);
+        client.send(&join).await?;
+        tokens.push(token);
+    }
     let list = "/v1/communities/community-0/events";
-    let page = client.call("GET", &format!("{list}?limit=20"), &token, None).await?;
+    let page = client.call("GET", &format!("{list}?limit=20"), &tokens[0], None).await?;
     let events = page["data"].as_array().ok_or("no list of events")?;
     let ids: Vec<&str> = events.iter().filter_map(|event| event["id"].as_str()).collect();
     let one = serde_json::json!({"party_size": 1});
     let mut requests = Vec::new();
-    for (place, id) in ids.iter().cycle().take(100).enumerate() {
+    for (place, id) in ids.iter().cycle().take(100 * PEOPLE).enumerate() {
+        // Both go round, and the people have no common divisor with the events and the kinds.
+        let token = &tokens[place % PEOPLE];
         requests.push(match place % 10 {
-            0 | 2 | 4 | 5 | 7 | 9 => request("GET", &format!("/v1/events/{id}"), &token, None),
-            1 | 3 | 6 => request("GET", list, &token, None),
-            _ => request("PUT", &format!("/v1/events/{id}/rsvps/me"), &token, Some(&one)),
+            0 | 2 | 4 | 5 | 7 | 9 => {
+                (Kind::Event, request("GET", &format!("/v1/events/{id}"), token, None))
+            }
+            1 | 3 | 6 => (Kind::List, request("GET", list, token, None)),
+            _ => (
+                Kind::Rsvp,
+                request("PUT", &format!("/v1/events/{id}/rsvps/me"), token, Some(&one)),
+            ),
         });
     }
     Ok(requests)
@@ -170,7 +203,7 @@ async fn mix(scene: &Scene, convene: &Convene) -> Result<Vec<Vec<u8>>, Fault> {
 /// Sends requests at a rate over so many connections; one that is due while all are busy waits for one.
 async fn phase(
     convene: &Convene,
-    requests: &Arc<Vec<Vec<u8>>>,
+    requests: &Arc<Vec<(Kind, Vec<u8>)>>,
     rate: f64,
     connections: usize,
     length: Duration,
@@ -190,7 +223,7 @@ async fn phase(
                 if due > began.elapsed() {
                     tokio::time::sleep_until((began + due).into()).await;
                 }
-                let request = &requests[usize::try_from(number)? % requests.len()];
+                let (kind, request) = &requests[usize::try_from(number)? % requests.len()];
                 let sent = began.elapsed();
                 // A connection may be closed while a request is on its way into it: a client sends it again on another.
                 let answered = match kept.take() {
@@ -207,7 +240,8 @@ async fn phase(
                         (client, answer)
                     }
                 };
-                answers.push(Answer { sent, took: began.elapsed() - sent, status: answer.status });
+                let (took, status) = (began.elapsed() - sent, answer.status);
+                answers.push(Answer { kind: *kind, sent, took, status });
                 kept = Some(client);
             }
         })
@@ -225,6 +259,13 @@ fn times(answers: &[Answer], which: impl Fn(u16) -> bool) -> Vec<Duration> {
 
 fn served(answers: &[Answer]) -> Vec<Duration> {
     times(answers, |status| status < 500 && status != 429)
+}
+
+/// The 99th percentile of those of a kind that were served.
+fn slowest(answers: &[Answer], kind: Kind) -> Duration {
+    let of_kind: Vec<Answer> =
+        answers.iter().filter(|answer| answer.kind == kind).copied().collect();
+    percentile(&mut served(&of_kind), 0.99)
 }
 
 /// A million clients, none of whom comes twice, and the keys that they leave.

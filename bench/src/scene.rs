@@ -76,9 +76,7 @@ impl Scene {
         };
         for (database, scale) in [(scene.small(), "0.01"), (scene.large(), "1")] {
             tell(&format!("loading the database {database} (scale {scale})"));
-            let admin = scene.connect("postgres").await?;
-            admin.batch_execute(&format!("CREATE DATABASE {database}")).await?;
-            scene.run(database, &["db", "migrate"])?;
+            scene.create(database).await?;
             let seed = ["--json", "db", "seed", "--profile", "load", "--scale", scale];
             let seeded: Value = serde_json::from_slice(&scene.run(database, &seed)?)?;
             scene.logins.insert(database, seeded);
@@ -120,13 +118,36 @@ impl Scene {
         Ok(client)
     }
 
+    /// Creates a database with our tables.
+    pub(crate) async fn create(&self, database: &str) -> Result<(), Fault> {
+        let admin = self.connect("postgres").await?;
+        admin.batch_execute(&format!("CREATE DATABASE {database}")).await?;
+        self.run(database, &["db", "migrate"])?;
+        Ok(())
+    }
+
     pub(crate) fn pool_options(&self, connections: usize) -> PoolOptions {
-        PoolOptions::new(self.url(self.large()).into(), connections)
+        self.pool_options_of(self.large(), connections)
+    }
+
+    pub(crate) fn pool_options_of(&self, database: &str, connections: usize) -> PoolOptions {
+        PoolOptions::new(self.url(database).into(), connections)
     }
 
     /// A store over the large database.
     pub(crate) fn store(&self, connections: usize, wake: Arc<Wake>) -> Result<PgStore, Fault> {
-        let pool = Pool::new(&self.pool_options(connections), tokio::runtime::Handle::current())?;
+        self.store_of(self.large(), connections, wake)
+    }
+
+    /// A store over a database.
+    pub(crate) fn store_of(
+        &self,
+        database: &str,
+        connections: usize,
+        wake: Arc<Wake>,
+    ) -> Result<PgStore, Fault> {
+        let options = self.pool_options_of(database, connections);
+        let pool = Pool::new(&options, tokio::runtime::Handle::current())?;
         Ok(PgStore::new(pool, wake))
     }
 
