@@ -9,6 +9,7 @@ use convene_application::kernel::events::Consumer as _;
 use convene_application::kernel::jobs::{
     Claim, Job as _, JobQueue, LeasedJob, Outcome, RunJob as _,
 };
+use convene_application::kernel::secrets::Sealer as _;
 use convene_application::kernel::uow::Begin;
 use convene_application::kernel::wake::Wake;
 use convene_application::webhook::ports::{DeliveryQueue, WebhookTx};
@@ -22,10 +23,13 @@ use convene_testkit::contract::webhook::Ports;
 use convene_testkit::database::TestDatabase;
 use convene_testkit::fake::webhook::{FakeReceiver, FakeSigner, answer, confirmed_rsvp};
 use convene_testkit::fake::{FakeSealer, FixedClock, env};
+use convene_testkit::poll::poll_until;
 use convene_testkit::wiretap::{Count, Wiretap};
 use jiff::SignedDuration;
 use tokio_postgres::NoTls;
 use uuid::Uuid;
+
+const SOON: Duration = Duration::from_secs(5);
 
 async fn database() -> TestDatabase {
     TestDatabase::create(
@@ -67,22 +71,8 @@ impl Scene {
         let port = Arc::new(store.clone());
         let (clock, receiver) = (Arc::<FixedClock>::default(), Arc::<FakeReceiver>::default());
         let env = env(clock.clone());
-        let new = NewEndpoint {
-            url: EndpointUrl::new("https://hooks.example/").expect("it is a URL"),
-            event_types: EventTypes::new(vec!["*".to_owned()]).expect("there is one"),
-            description: None,
-        };
-        let (community, by) = (CommunityId::from_uuid(Uuid::nil()), UserId::from_uuid(Uuid::nil()));
-        let endpoint = Endpoint::new(env.id(clock.now()), community, by, new, clock.now());
-        let begun = Begin::<dyn WebhookTx>::begin(&store, Vec::new()).await;
-        let mut tx = begun.expect("a unit of work begins");
-        let sealed = convene_application::kernel::secrets::Sealer::seal(
-            &FakeSealer,
-            "webhook.secret",
-            b"whsec_0",
-        );
-        tx.insert_endpoint(&endpoint, sealed);
-        tx.commit().await.expect("an endpoint is inserted");
+        let endpoint = endpoints(&store, &env, CommunityId::from_uuid(Uuid::nil()), 1).await;
+        let endpoint = endpoint.into_iter().next().expect("it was made");
         clock.advance(SignedDuration::from_secs(1));
         let drainer = Drainer::new(
             env.clone(),
@@ -98,23 +88,57 @@ impl Scene {
     }
 
     async fn publish(&self) {
-        let event = confirmed_rsvp(&self.env, self.endpoint.community);
+        self.publish_in(self.endpoint.community).await;
+    }
+
+    async fn publish_in(&self, community: CommunityId) {
+        let event = confirmed_rsvp(&self.env, community);
         self.fan_out.consume(&event).await.expect("the event is taken");
     }
 
-    async fn lease(&self) -> LeasedJob {
+    async fn claim(&self, free: i32) -> Vec<LeasedJob> {
         let claim = Claim {
             worker: Uuid::nil(),
             kinds: vec![Drain::KIND],
-            free: vec![(Drain::QUEUE, 1)],
+            free: vec![(Drain::QUEUE, free)],
             lease: Duration::from_secs(30),
         };
-        JobQueue::claim(&self.store, &claim).await.expect("a job is claimed").remove(0)
+        JobQueue::claim(&self.store, &claim).await.expect("jobs are claimed")
+    }
+
+    async fn lease(&self) -> LeasedJob {
+        poll_until(SOON, "a job is due", async || self.claim(1).await.pop()).await
     }
 
     async fn drain(&self, lease: &LeasedJob) -> Outcome {
         self.drainer.run(Drain { webhook: self.endpoint.id }, lease).await
     }
+}
+
+/// So many new endpoints of a community that want everything.
+async fn endpoints(
+    store: &PgStore,
+    env: &Env,
+    community: CommunityId,
+    count: usize,
+) -> Vec<Endpoint> {
+    let begun = Begin::<dyn WebhookTx>::begin(store, Vec::new()).await;
+    let mut tx = begun.expect("a unit of work begins");
+    let make = |_| {
+        let new = NewEndpoint {
+            url: EndpointUrl::new("https://hooks.example/").expect("it is a URL"),
+            event_types: EventTypes::new(vec!["*".to_owned()]).expect("there is one"),
+            description: None,
+        };
+        let by = UserId::from_uuid(Uuid::nil());
+        Endpoint::new(env.id(env.now()), community, by, new, env.now())
+    };
+    let made: Vec<Endpoint> = (0..count).map(make).collect();
+    for endpoint in &made {
+        tx.insert_endpoint(endpoint, FakeSealer.seal("webhook.secret", b"whsec_0"));
+    }
+    tx.commit().await.expect("endpoints are inserted");
+    made
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,4 +189,30 @@ async fn a_worker_that_lost_its_lease_settles_nothing() {
     assert!(batch.deliveries.is_empty(), "the claim still holds");
     assert!(batch.target.unwrap().enabled, "the answer was not taken note of");
     assert_eq!(batch.next_due, Some(now + SignedDuration::from_secs(30)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_community_with_very_many_endpoints_delays_nobody_elses() {
+    let database = database().await;
+    let scene = Scene::new(database.app_url()).await;
+    let large = CommunityId::from_uuid(Uuid::from_u128(1));
+    endpoints(&scene.store, &scene.env, large, 400).await;
+    scene.clock.advance(SignedDuration::from_secs(1));
+    // Twice, and still one job for each endpoint.
+    scene.publish_in(large).await;
+    scene.publish_in(large).await;
+    scene.publish().await;
+    let (admin, connection) = tokio_postgres::connect(&database.admin_url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let drains = admin.query_one("SELECT count(*) FROM jobs", &[]).await.unwrap();
+    assert_eq!(drains.get::<_, i64>(0), 401);
+
+    let claimed = scene.claim(8).await;
+    assert_eq!(claimed.len(), 8, "what the small one leaves, the large one gets");
+    let small = format!("community:{}", scene.endpoint.community);
+    let of_the_small: Vec<_> =
+        claimed.iter().filter(|job| job.group.as_ref() == Some(&small)).collect();
+    let [lease] = of_the_small.as_slice() else { panic!("it is among the first: {claimed:?}") };
+    assert!(matches!(scene.drain(lease).await, Outcome::Settled));
+    assert_eq!(scene.receiver.take().len(), 1);
 }

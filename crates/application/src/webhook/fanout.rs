@@ -91,8 +91,8 @@ impl Consumer for FanOut {
             tx.insert_deliveries(event, deliveries);
             // Also for endpoints that are disabled: one that is being enabled right now must not miss it.
             let context = opened.context();
-            let drains =
-                wanting.into_iter().map(|webhook| Drain { webhook }.job().caused_by(&context));
+            let drain = |webhook| Drain { webhook }.job(opened.community).caused_by(&context);
+            let drains = wanting.into_iter().map(drain);
             tx.staged().jobs.extend(drains.collect::<Vec<NewJob>>());
         }
         Ok(tx.commit().await?)

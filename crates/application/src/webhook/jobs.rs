@@ -60,10 +60,11 @@ impl Job for SweepDeliveries {
 }
 
 impl Drain {
-    /// The job that drains the endpoint.
+    /// The job that drains an endpoint of this community. The endpoints of a community are a group: communities take turns,
+    /// so one with very many that are due delays nobody else's.
     #[must_use]
-    pub fn job(self) -> NewJob {
-        NewJob::new(&self).unique(self.webhook)
+    pub fn job(self, community: CommunityId) -> NewJob {
+        NewJob::new(&self).unique(self.webhook).group(format!("community:{community}"))
     }
 }
 

@@ -224,7 +224,8 @@ impl Replays {
                 traceparent: lease.traceparent.clone(),
                 ..RequestContext::system(lease.correlation_id.clone().unwrap_or_default())
             };
-            tx.staged().jobs.push(Drain { webhook: endpoint.id }.job().caused_by(&context));
+            let drain = Drain { webhook: endpoint.id }.job(endpoint.community);
+            tx.staged().jobs.push(drain.caused_by(&context));
         }
         tx.fence(lease.fence(), false);
         tx.commit().await?;

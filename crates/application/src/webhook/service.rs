@@ -209,7 +209,7 @@ impl WebhookService {
 
         tx.delete_endpoint(webhook);
         let staged = tx.staged();
-        staged.jobs.push(Drain { webhook }.job().caused_by(context));
+        staged.jobs.push(Drain { webhook }.job(community.id).caused_by(context));
         staged.audit(context, Some(community.id), "webhook.delete", webhook, json!({}));
         staged.reply(idempotency.as_ref(), &());
         tx.commit().await?;
@@ -348,7 +348,8 @@ pub(super) fn change_endpoint(
     tx.update_endpoint(&patched);
     let staged = tx.staged();
     if patched.is_enabled() {
-        staged.jobs.push(Drain { webhook: patched.id }.job().caused_by(context));
+        let drain = Drain { webhook: patched.id }.job(patched.community);
+        staged.jobs.push(drain.caused_by(context));
     }
     let facts = json!({ "fields": differing(&current, &patched, headers) });
     staged.audit(context, Some(patched.community), "webhook.update", patched.id, facts);
@@ -367,7 +368,7 @@ pub(super) fn send_again(
         let ended = view.status != DeliveryStatus::Pending;
         tx.requeue_delivery(view.id, now, ended);
         view.status = DeliveryStatus::Pending;
-        tx.staged().jobs.push(Drain { webhook }.job().caused_by(context));
+        tx.staged().jobs.push(Drain { webhook }.job(community).caused_by(context));
     }
     tx.staged().audit(context, Some(community), "webhook.resend", view.id, json!({}));
     view

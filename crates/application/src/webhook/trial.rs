@@ -79,7 +79,8 @@ pub(super) fn send_test(
     };
     tx.insert_deliveries(event, vec![(delivery, endpoint.id)]);
     let staged = tx.staged();
-    staged.jobs.push(Drain { webhook: endpoint.id }.job().caused_by(context));
+    let drain = Drain { webhook: endpoint.id }.job(endpoint.community);
+    staged.jobs.push(drain.caused_by(context));
     staged.audit(context, Some(endpoint.community), "webhook.test", delivery, json!({}));
     Ok(DeliveryView {
         id: delivery,

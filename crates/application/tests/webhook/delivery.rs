@@ -60,12 +60,13 @@ async fn an_event_arrives_signed_at_those_who_want_it() {
 }
 
 #[tokio::test]
-async fn the_job_carries_the_request_that_caused_the_event() {
+async fn the_job_carries_its_community_and_the_request_that_caused_the_event() {
     let scene = Scene::new().await;
     let endpoint = scene.endpoint(&["*"]).await;
     scene.publish(&scene.confirmed()).await;
     let job = scene.store.take_jobs().remove(0);
     assert_eq!(job.unique_key, Some(endpoint.id.to_string()));
+    assert_eq!(job.group, Some(format!("community:{}", endpoint.community)));
     assert_eq!(job.correlation_id.as_deref(), Some("req-test"));
     assert_eq!(job.traceparent.as_deref(), Some("00-trace"));
 }

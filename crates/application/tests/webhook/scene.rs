@@ -243,7 +243,7 @@ impl Scene {
             id: 7,
             kind: job.kind.to_owned(),
             queue: job.queue.to_owned(),
-            group: None,
+            group: job.group.clone(),
             payload: job.payload.clone(),
             attempt: 1,
             max_attempts: job.max_attempts,
@@ -256,7 +256,7 @@ impl Scene {
     }
 
     pub(crate) async fn drain(&self, webhook: WebhookId) -> Outcome {
-        self.run(&Drain { webhook }.job()).await
+        self.run(&Drain { webhook }.job(self.community)).await
     }
 
     /// Drains, and waits as long as the job wants to, until nothing is left to send; returns the waits in seconds.

@@ -89,6 +89,8 @@ impl JobQueue for PgStore {
         let times = vec![None; groups.len()];
         let connection = self.connection().await?;
         jobs::ready(queues, groups, times).run(&connection).await?;
+        // Whoever looked between the end and this has found nothing, and would not look again for a while.
+        self.wake().jobs.ring();
         Ok(())
     }
 

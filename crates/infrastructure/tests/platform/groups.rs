@@ -200,3 +200,20 @@ async fn what_jobs_came_to_is_remembered_unless_their_kind_says_otherwise() {
     );
     assert_eq!(count(&admin, "jobs_archive_default").await, 0, "today has a partition");
 }
+
+/// Whoever looked while the run was on was told to look again later; a job that was asked for meanwhile is due at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_for_while_it_ran_is_claimed_as_soon_as_the_run_is_recorded() {
+    let database = database().await;
+    let store = store(&database);
+    store.enqueue(vec![of("a").unique("x")]).await.unwrap();
+    let first = store.claim(&room(1, 9)).await.unwrap();
+    store.enqueue(vec![of("a").unique("x")]).await.unwrap();
+    assert!(store.claim(&room(1, 9)).await.unwrap().is_empty(), "it runs");
+
+    let mut bell = store.wake().jobs.listen();
+    assert_eq!(store.settle(first.iter().map(done).collect()).await.unwrap(), 1);
+    store.ready(&[("default".to_owned(), "a".to_owned())]).await.unwrap();
+    tokio::time::timeout(SOON, bell.rung()).await.expect("workers are told");
+    assert_eq!(store.claim(&room(1, 9)).await.unwrap().len(), 1);
+}
