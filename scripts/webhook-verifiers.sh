@@ -8,7 +8,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 language=${1:-}
 source=tools/webhooks
-folder=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}/webhook-verifiers/$language")
 
 fail() {
     printf 'webhook-verifiers: %s\n' "$@" >&2
@@ -26,30 +25,19 @@ quietly() {
     rm -f "$log"
 }
 
-# Tests run side by side: the first prepares, the others wait for it.
-mkdir -p "$(dirname "$folder")"
-exec 9>"$folder.lock"
-flock 9
-
-is_made_from() {
-    [ "$(cat "$@" | sha256sum)" = "$(cat "$folder/.made_from" 2>/dev/null)" ]
-}
-
 case $language in
     python)
-        files=("$source/requirements.txt")
-        if ! is_made_from "${files[@]}"; then
-            python3 -c 'import ensurepip, venv' 2>/dev/null || fail "python3 with venv is missing. \`make setup\` installs it"
-            rm -rf "$folder"
-            quietly python3 -m venv "$folder"
-            quietly "$folder/bin/pip" install --disable-pip-version-check --requirement "${files[0]}"
-            cat "${files[@]}" | sha256sum >"$folder/.made_from"
-        fi
-        printf '%s\n' "$folder/bin/python" "$PWD/$source/verify.py"
+        python=$(scripts/venv.sh "$source")
+        printf '%s\n' "$python" "$PWD/$source/verify.py"
         ;;
     javascript)
+        folder=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}/webhook-verifiers/javascript")
         files=("$source"/{package.json,package-lock.json,verify.mjs})
-        if ! is_made_from "${files[@]}"; then
+        # Tests run side by side: the first installs, the others wait for it.
+        mkdir -p "$(dirname "$folder")"
+        exec 9>"$folder.lock"
+        flock 9
+        if [ "$(cat "${files[@]}" | sha256sum)" != "$(cat "$folder/.made_from" 2>/dev/null)" ]; then
             command -v npm >/dev/null || fail "npm is missing. \`make setup\` installs it"
             rm -rf "$folder"
             mkdir -p "$folder"
