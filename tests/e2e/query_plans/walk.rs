@@ -13,6 +13,7 @@ pub(super) async fn everything(app: &App, cast: &Cast) {
     lists(app, cast).await;
     reads(app, cast).await;
     writes(app, cast).await;
+    webhooks(app, cast).await;
     sessions(app, cast).await;
     // What was written has gone through the engines: sequenced, published, fanned out, sent.
     cast.receiver.wait_for(3).await;
@@ -110,6 +111,7 @@ async fn reads(app: &App, cast: &Cast) {
         format!("/v1/communities/{community}"),
         format!("/v1/communities/{community}/members/me"),
         format!("/v1/communities/{community}/webhooks/{webhook}"),
+        format!("/v1/communities/{community}/webhooks/{webhook}/stats"),
         format!("/v1/events/{event}"),
         format!("/v1/events/{event}/availability"),
     ] {
@@ -119,7 +121,7 @@ async fn reads(app: &App, cast: &Cast) {
 }
 
 async fn writes(app: &App, cast: &Cast) {
-    let Cast { admin, member, guest, community, event, webhook, .. } = cast;
+    let Cast { admin, member, guest, community, event, .. } = cast;
     let community = format!("/v1/communities/{community}");
     let key = || uuid::Uuid::new_v4().to_string();
 
@@ -162,18 +164,45 @@ async fn writes(app: &App, cast: &Cast) {
     let me = app.get("/v1/users/me").by(guest).await.etag();
     let patch = app.patch("/v1/users/me").by(guest).header("if-match", me);
     patch.json(json!({"display_name": "Somebody else"})).await.expect(200);
+}
 
-    let deliveries = format!("{community}/webhooks/{webhook}/deliveries");
+/// What is done to an endpoint with many deliveries, and to one that is new among many events.
+async fn webhooks(app: &App, cast: &Cast) {
+    let Cast { admin, community, webhook, .. } = cast;
+    let community = format!("/v1/communities/{community}");
+    let busy = format!("{community}/webhooks/{webhook}");
+    let deliveries = format!("{busy}/deliveries");
     let listed = app.get(format!("{deliveries}?limit=1")).by(admin).await.expect(200).json();
     let delivery = text(&listed["data"][0]["id"]);
     app.post(format!("{deliveries}/{delivery}/resend")).by(admin).await.expect(202);
     let endpoint = json!({"url": "https://example.org/hook", "event_types": ["user.*"]});
     let made = app.post(format!("{community}/webhooks")).by(admin).json(endpoint).await.expect(201);
     let path = format!("{community}/webhooks/{}", text(&made.json()["id"]));
+
+    app.post(format!("{busy}/test")).by(admin).json(json!({})).await.expect(202);
+    let hour = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    for scope in ["failed", "all"] {
+        replay(app, admin, &busy, json!({"scope": scope, "since": hour.to_string()})).await;
+    }
+    replay(app, admin, &path, json!({"scope": "missing"})).await;
+    app.post(format!("{path}/rotate-secret")).by(admin).json(json!({})).await.expect(200);
+
     let etag = app.get(&path).by(admin).await.etag();
     let patch = app.patch(&path).by(admin).header("if-match", etag);
     let etag = patch.json(json!({"description": "Changed"})).await.expect(200).etag();
     app.delete(&path).by(admin).header("if-match", etag).await.expect(204);
+}
+
+/// From its beginning to its end, and past that.
+async fn replay(app: &App, admin: &Person, endpoint: &str, body: serde_json::Value) {
+    let begun = app.post(format!("{endpoint}/replay")).by(admin).json(body).await.expect(202);
+    let path = format!("{endpoint}/replays/{}", text(&begun.json()["id"]));
+    poll_until(PATIENCE, "the replay is completed", async || {
+        let replay = app.get(&path).by(admin).await.expect(200).json();
+        (replay["status"] == "completed").then_some(())
+    })
+    .await;
+    app.post(format!("{path}/cancel")).by(admin).json(json!({})).await.expect(200);
 }
 
 async fn sessions(app: &App, cast: &Cast) {
