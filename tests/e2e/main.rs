@@ -7,6 +7,7 @@ mod bad_input;
 mod caching;
 mod community_life;
 mod conditional;
+mod consumers;
 mod credentials;
 mod expanding;
 mod hardening;

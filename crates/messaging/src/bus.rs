@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use async_trait::async_trait;
 use convene_application::kernel::consume::{Intake, Subscription};
-use convene_application::kernel::events::{LoggedEvent, Sink, SinkError};
+use convene_application::kernel::events::{LoggedEvent, Order, Sink, SinkError};
 use convene_application::kernel::store::StoreError;
 use futures::StreamExt as _;
 use futures::stream;
@@ -27,6 +27,15 @@ impl BusSink {
     #[must_use]
     pub fn new(intake: Intake, lanes: NonZeroUsize) -> Self {
         Self { intake, lanes }
+    }
+
+    /// The events by their lanes.
+    fn spread<'e>(&self, events: &'e [LoggedEvent], order: Order) -> Vec<Vec<&'e LoggedEvent>> {
+        let mut lanes = vec![Vec::new(); self.lanes.get()];
+        for event in events {
+            lanes[lane(event, order, self.lanes.get())].push(event);
+        }
+        lanes
     }
 
     /// Hands the events of one lane to one consumer, in order. Ends at the first that is not done with, and returns its
@@ -53,11 +62,13 @@ impl Sink for BusSink {
 
     async fn publish(&self, events: &[LoggedEvent]) -> Result<Option<i64>, SinkError> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(None) };
-        let mut lanes: Vec<Vec<&LoggedEvent>> = vec![Vec::new(); self.lanes.get()];
-        for event in events {
-            lanes[lane(event, self.lanes.get())].push(event);
-        }
+        let by_subject = self.spread(events, Order::OfSubject);
+        let anyhow = self.spread(events, Order::Any);
         let feeds = self.intake.subscriptions().iter().flat_map(|subscription| {
+            let lanes = match subscription.flow().order {
+                Order::OfSubject => &by_subject,
+                Order::Any => &anyhow,
+            };
             lanes
                 .iter()
                 .filter(|lane| !lane.is_empty())
@@ -89,7 +100,7 @@ mod tests {
     use bytes::Bytes;
     use convene_application::kernel::consume::{RetryConsumption, Taken};
     use convene_application::kernel::error::Failure;
-    use convene_application::kernel::events::{Consumer, EventLog, NewEvent};
+    use convene_application::kernel::events::{Consumer, EventLog, NewEvent, NotConsumed};
     use convene_application::kernel::jobs::{Claim, Job as _, JobQueue as _, LeasedJob, Outcome};
     use convene_testkit::fake::FakePlatform;
     use uuid::Uuid;
@@ -120,14 +131,14 @@ mod tests {
             "keeper"
         }
 
-        fn patterns(&self) -> &'static [&'static str] {
+        fn patterns(&self) -> &[&'static str] {
             &["rsvp.*", "event.created"]
         }
 
-        async fn consume(&self, event: &LoggedEvent) -> Result<(), Failure> {
+        async fn consume(&self, event: &LoggedEvent) -> Result<(), NotConsumed> {
             tokio::task::yield_now().await;
             if self.fails_at.lock().unwrap().contains(&event.position) {
-                return Err(Failure::internal("the test wants it"));
+                return Err(Failure::internal("the test wants it").into());
             }
             assert!(!self.panics_at.lock().unwrap().contains(&event.position), "the test wants it");
             self.replays.lock().unwrap().push(event.replay);

@@ -9,6 +9,7 @@ pub mod proxy;
 pub mod redis;
 pub mod services;
 mod unique;
+pub mod versions;
 pub mod wiretap;
 
 /// Private servers, for tests that kill or cut off theirs.

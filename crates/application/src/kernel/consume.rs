@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, Span};
 
 use super::error::Failure;
-use super::events::{Consumer, EventLog, LoggedEvent};
+use super::events::{Consumer, EventLog, Flow, LoggedEvent, NotConsumed};
 use super::failpoint::{self, Failpoint};
 use super::jobs::{Handler, Job, JobQueue, LeasedJob, NewJob, Outcome, RunJob, handler};
 use super::store::StoreError;
@@ -73,8 +73,14 @@ impl Subscription {
         self.patterns.iter().any(|pattern| pattern.matches(event_type))
     }
 
+    /// How its events are handed in.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        self.consumer.flow()
+    }
+
     /// Has the consumer take events; a panic and a time-out are failures.
-    async fn consume(&self, events: &[&LoggedEvent]) -> Result<(), Failure> {
+    async fn consume(&self, events: &[&LoggedEvent]) -> Result<(), NotConsumed> {
         failpoint::reach(Failpoint::Effect);
         let started = Instant::now();
         let consumption = match events {
@@ -96,16 +102,18 @@ impl Subscription {
         let consumption = AssertUnwindSafe(consumption.instrument(span)).catch_unwind();
         let outcome = match tokio::time::timeout(TIMEOUT, consumption).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Failure::internal("the consumer panicked")),
-            Err(_) => Err(Failure::internal("the consumption took too long")),
+            Ok(Err(_)) => Err(Failure::internal("the consumer panicked").into()),
+            Err(_) => Err(Failure::internal("the consumption took too long").into()),
         };
         if outcome.is_ok() {
             failpoint::reach(Failpoint::InboxCommit);
         }
-        let labels = [
-            ("consumer", self.name()),
-            ("outcome", if outcome.is_ok() { "consumed" } else { "failed" }),
-        ];
+        let told = match &outcome {
+            Ok(()) => "consumed",
+            Err(NotConsumed::Failed(_)) => "failed",
+            Err(NotConsumed::Poison(_)) => "poison",
+        };
+        let labels = [("consumer", self.name()), ("outcome", told)];
         metrics::histogram!("convene_consumer_seconds", &labels)
             .record(started.elapsed().as_secs_f64());
         metrics::histogram!("convene_consumer_batch_size", "consumer" => self.name())
@@ -119,7 +127,7 @@ impl Subscription {
 pub enum Taken {
     /// The consumer has taken it, now or before.
     Consumed,
-    /// The consumer failed; a job is stored that tries again.
+    /// The consumer did not take it; a job is stored that tries again.
     Postponed,
     /// The consumer does not want events of its type.
     Unwanted,
@@ -128,7 +136,9 @@ pub enum Taken {
 /// Where every bus hands its events in.
 ///
 /// An event is done with when its consumer has taken it, or when a job is stored that tries again: so one failure never
-/// holds up the events behind it.
+/// holds up the events behind it. An event that the consumer will never take becomes a job as well, which ends with the dead
+/// letters at its first run: there operators find what nobody can take, whichever bus brought it, and hand it in again by
+/// the same means as everything else.
 #[derive(Clone)]
 pub struct Intake {
     subscriptions: Arc<[Subscription]>,
@@ -192,11 +202,11 @@ impl Intake {
         if wanted.len() < 2 {
             return false;
         }
-        let Err(failure) = subscription.consume(&wanted).await else { return true };
+        let Err(error) = subscription.consume(&wanted).await else { return true };
         tracing::debug!(
             consumer = subscription.name(),
             events = wanted.len(),
-            error = &failure as &dyn std::error::Error,
+            error = &error as &dyn std::error::Error,
             "events are taken one by one"
         );
         false
@@ -214,7 +224,7 @@ impl Intake {
         if !subscription.wants(&event.event_type) {
             return Ok(Taken::Unwanted);
         }
-        let Err(failure) = subscription.consume(&[event]).await else { return Ok(Taken::Consumed) };
+        let Err(error) = subscription.consume(&[event]).await else { return Ok(Taken::Consumed) };
         let (consumer, replay) = (subscription.name(), event.replay);
         let retry =
             RetryConsumption { consumer: consumer.to_owned(), position: event.position, replay };
@@ -227,8 +237,8 @@ impl Intake {
             consumer,
             event = %event.id,
             position = event.position,
-            error = &failure as &dyn std::error::Error,
-            "a consumption failed and is tried again as a job"
+            error = &error as &dyn std::error::Error,
+            "an event was not taken and becomes a job"
         );
         Ok(Taken::Postponed)
     }
@@ -267,7 +277,8 @@ impl RunJob<RetryConsumption> for Retries {
         let event = LoggedEvent { replay: job.replay, ..event };
         match subscription.consume(&[&event]).await {
             Ok(()) => Outcome::Done,
-            Err(failure) => Outcome::Retry(failure),
+            Err(NotConsumed::Failed(failure)) => Outcome::Retry(failure),
+            Err(NotConsumed::Poison(failure)) => Outcome::Discard(failure),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Recorded events on their way out: staged in a transaction, sequenced, published, consumed once.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +12,8 @@ use uuid::Uuid;
 
 use super::context::RequestContext;
 use super::env::Env;
-use super::store::StoreError;
+use super::error::Failure;
+use super::store::{Source, StoreError};
 
 /// An event that a transaction records, with the whole envelope as it will be published.
 #[derive(Clone, Debug)]
@@ -260,39 +262,94 @@ pub struct SinkError {
     pub what: &'static str,
     /// Why.
     #[source]
-    pub source: super::store::Source,
+    pub source: Source,
 }
 
 /// A consumer of events with exactly one effect per event: its transaction claims the event by
 /// [`Tx::consume`](super::uow::Tx::consume) and carries the effect.
+///
+/// This is what buses feed. Whoever reacts to certain events writes a [`HandleEvent`](super::handle::HandleEvent) and has
+/// an [`EventConsumer`](super::handle::EventConsumer) do the rest; this trait itself is for those who want events of every
+/// type, as they were recorded, or several in one transaction.
 #[async_trait]
 pub trait Consumer: Send + Sync {
     /// Its stable name: the key of its inbox and the name of its queue.
     fn name(&self) -> &'static str;
 
     /// The event-type patterns it wants (`*`, `module.*` or exact types).
-    fn patterns(&self) -> &'static [&'static str];
+    fn patterns(&self) -> &[&'static str];
 
     /// Takes one event. An event that was taken before changes nothing.
     ///
     /// # Errors
-    /// The failure; the consumption is tried again as a job.
-    async fn consume(&self, event: &LoggedEvent) -> Result<(), super::error::Failure>;
+    /// Why not; nothing of the effect is there then.
+    async fn consume(&self, event: &LoggedEvent) -> Result<(), NotConsumed>;
 
     /// The most events that it takes in one transaction.
     fn batch(&self) -> usize {
         1
     }
 
+    /// How its events are handed in.
+    fn flow(&self) -> Flow {
+        Flow::default()
+    }
+
     /// Takes so many events, in their order, or none of them: after a failure each is handed in by itself. Called with
     /// more than one event only if [`Consumer::batch`] says so.
     ///
     /// # Errors
-    /// The failure.
-    async fn consume_all(&self, events: &[&LoggedEvent]) -> Result<(), super::error::Failure> {
+    /// Why not.
+    async fn consume_all(&self, events: &[&LoggedEvent]) -> Result<(), NotConsumed> {
         for event in events {
             self.consume(event).await?;
         }
         Ok(())
     }
+}
+
+/// Why a consumer did not take an event.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotConsumed {
+    /// Something failed: it is tried again, as a job with back-off.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// This consumer, as it is, will never take it. It goes to the dead letters, from where an operator may hand it in
+    /// again, once there is a release that can.
+    #[error("the consumer will never take the event")]
+    Poison(#[source] Failure),
+}
+
+impl NotConsumed {
+    /// An event that will never be taken, and why.
+    pub fn poison(reason: impl Into<Source>) -> Self {
+        Self::Poison(Failure::internal(reason))
+    }
+}
+
+impl From<StoreError> for NotConsumed {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// How a consumer's events are handed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Which of them wait for each other.
+    pub order: Order,
+    /// The most events that a process holds for it, where a broker delivers them; none means what the bus is configured
+    /// with. Fewer, where each takes long and other processes are to have some.
+    pub prefetch: Option<NonZeroU16>,
+}
+
+/// Which events of a consumer wait for each other. What has failed never holds up what is behind it: whoever must not take
+/// an older event after a newer one looks at `aggregateversion`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Events of one subject are taken one after the other, as they were recorded, by one process.
+    #[default]
+    OfSubject,
+    /// None: so a subject with very many events is no bottleneck.
+    Any,
 }

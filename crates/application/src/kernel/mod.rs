@@ -14,6 +14,7 @@ pub mod error;
 pub mod events;
 pub mod failpoint;
 pub mod feed;
+pub mod handle;
 pub mod idempotency;
 pub mod jobs;
 pub mod limits;

@@ -14,7 +14,7 @@ use super::ports::{FannedEvent, Wanted, WebhookReads, WebhookTx};
 use crate::kernel::context::RequestContext;
 use crate::kernel::env::Env;
 use crate::kernel::error::Failure;
-use crate::kernel::events::{Consumer, LoggedEvent};
+use crate::kernel::events::{Consumer, LoggedEvent, NotConsumed};
 use crate::kernel::jobs::NewJob;
 use crate::kernel::uow::Uow;
 
@@ -23,7 +23,8 @@ const MAX_BODY: usize = 256 * 1024;
 /// The most events in one transaction: it is short, and what it locks, the jobs of the endpoints, others want too.
 const BATCH: usize = 64;
 
-/// The consumer that makes deliveries.
+/// The consumer that makes deliveries. It takes events of every type as they were recorded, whole and many at once: so it
+/// is a [`Consumer`] itself, and no handler of typed events.
 ///
 /// An endpoint gets the events that were recorded after it was made: those whose `time` is later than its creation. Both
 /// are read from the clock inside the transaction that they belong to. So of an event and an endpoint that were made one
@@ -50,7 +51,7 @@ impl Consumer for FanOut {
         "webhook.fanout"
     }
 
-    fn patterns(&self) -> &'static [&'static str] {
+    fn patterns(&self) -> &[&'static str] {
         &["*"]
     }
 
@@ -58,15 +59,15 @@ impl Consumer for FanOut {
         BATCH
     }
 
-    async fn consume(&self, event: &LoggedEvent) -> Result<(), Failure> {
+    async fn consume(&self, event: &LoggedEvent) -> Result<(), NotConsumed> {
         self.consume_all(&[event]).await
     }
 
     /// One read, and one flight that claims the events and writes everything. An event that nobody wants writes nothing,
     /// and needs no claim.
-    async fn consume_all(&self, events: &[&LoggedEvent]) -> Result<(), Failure> {
+    async fn consume_all(&self, events: &[&LoggedEvent]) -> Result<(), NotConsumed> {
         let read = events.iter().filter_map(|event| Opened::read(event));
-        let read = read.collect::<Result<Vec<_>, _>>()?;
+        let read = read.collect::<Result<Vec<_>, _>>().map_err(NotConsumed::Poison)?;
         if read.is_empty() {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! Feeds one consumer from its queue, over one channel.
 
+use std::num::NonZeroU16;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +57,7 @@ impl Feed {
     /// Declares the queue and begins to consume it.
     pub(super) async fn begin(&self, channel: &Channel) -> Result<Deliveries, BrokerError> {
         self.topology.declare_queue(channel, &self.queue).await?;
-        channel.basic_qos(self.options.prefetch, BasicQosOptions::default()).await?;
+        channel.basic_qos(self.prefetch(), BasicQosOptions::default()).await?;
         let beginning = channel.basic_consume(
             self.queue.name.as_str().into(),
             self.subscription.name().into(),
@@ -64,6 +65,12 @@ impl Feed {
             FieldTable::default(),
         );
         Ok(timeout(BEGIN, beginning).await.map_err(|_| BrokerError::Late)??)
+    }
+
+    /// How many unacknowledged events are held; at least one, since none would be no bound.
+    fn prefetch(&self) -> u16 {
+        let own = self.subscription.flow().prefetch;
+        own.map_or(self.options.prefetch.max(1), NonZeroU16::get)
     }
 
     /// Feeds the consumer until the shutdown, after which it finishes what it has in hand, or until the channel fails.
@@ -75,7 +82,7 @@ impl Feed {
         let (mut lanes, mut workers) = (Vec::new(), JoinSet::new());
         for _ in 0..self.options.lanes.max(1) {
             // The broker sends no more than the prefetch, so a lane is never full.
-            let (lane, arrivals) = mpsc::channel(self.options.prefetch.max(1).into());
+            let (lane, arrivals) = mpsc::channel(self.prefetch().into());
             lanes.push(lane);
             workers.spawn(Arc::clone(self).work(arrivals));
         }
@@ -128,7 +135,9 @@ impl Feed {
         }
         let arrival = read(delivery);
         let lane = match &arrival {
-            Arrival::Event { event, .. } => lane(event, lanes.len()),
+            Arrival::Event { event, .. } => {
+                lane(event, self.subscription.flow().order, lanes.len())
+            }
             Arrival::Undecodable(..) => 0,
         };
         // A lane ends before its sender only by a panic.
@@ -137,7 +146,7 @@ impl Feed {
 
     /// Takes what arrives in one lane in its order: whatever waits, together. Nobody waits for more.
     async fn work(self: Arc<Self>, mut arrivals: mpsc::Receiver<Arrival>) {
-        let (mut waiting, most) = (Vec::new(), self.options.prefetch.max(1).into());
+        let (mut waiting, most) = (Vec::new(), self.prefetch().into());
         while arrivals.recv_many(&mut waiting, most).await > 0 {
             let mut events = Vec::with_capacity(waiting.len());
             for arrival in waiting.drain(..) {

@@ -1,10 +1,12 @@
 //! From a queue to a consumer.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use convene_application::kernel::consume::RetryConsumption;
+use convene_application::kernel::events::{Flow, Order};
 use convene_application::kernel::jobs::Job as _;
 use convene_messaging::{BusStatus, RabbitOptions};
 use convene_testkit::poll::poll_until;
@@ -148,6 +150,26 @@ async fn events_of_one_subject_keep_their_order_and_others_go_side_by_side() {
     let lanes = u32::try_from(broker.options.lanes).unwrap();
     assert!((2..=lanes).contains(&consumer.most.load(Ordering::SeqCst)));
     assert_all_acknowledged(&broker, running).await;
+}
+
+/// Side by side though all are of one subject; and one by one where a process is to hold no more than one.
+#[tokio::test]
+async fn a_consumer_says_how_its_events_are_handed_in() {
+    for (prefetch, side_by_side) in [(None, true), (NonZeroU16::new(1), false)] {
+        let broker = Broker::shared().await;
+        let flow = Flow { order: Order::Any, prefetch };
+        let consumer = Arc::new(Recorder::taking(Duration::from_millis(20)).flowing(flow));
+        let jobs = Arc::<Jobs>::default();
+        let intake = intake(&consumer, &jobs);
+        let running = broker.consume(&intake);
+        let events: Vec<_> = (1..=40).map(event).collect();
+
+        publish(&broker.sink(&intake), &events).await;
+
+        consumer.was_given(40).await;
+        assert_eq!(consumer.most.load(Ordering::SeqCst) > 1, side_by_side, "{flow:?}");
+        assert_all_acknowledged(&broker, running).await;
+    }
 }
 
 #[tokio::test]

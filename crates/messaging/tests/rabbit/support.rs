@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use convene_application::kernel::consume::Intake;
 use convene_application::kernel::error::Failure;
-use convene_application::kernel::events::{Consumer, LoggedEvent, Sink as _};
+use convene_application::kernel::events::{Consumer, Flow, LoggedEvent, NotConsumed, Sink as _};
 use convene_application::kernel::jobs::{
     Beat, Claim, Fence, JobQueue, LeasedJob, NewJob, Pulse, QueueBacklog, Settlement,
 };
@@ -231,6 +231,8 @@ pub(crate) struct Recorder {
     pub(crate) failures: AtomicU32,
     /// How long a consumption takes.
     takes: Duration,
+    /// How it wants its events.
+    flow: Flow,
     /// How many are under way, and the most that were.
     under_way: AtomicU32,
     pub(crate) most: AtomicU32,
@@ -240,6 +242,11 @@ impl Recorder {
     /// One that needs some time for each event.
     pub(crate) fn taking(takes: Duration) -> Self {
         Self { takes, ..Self::default() }
+    }
+
+    /// The same, with its events handed in like this.
+    pub(crate) fn flowing(self, flow: Flow) -> Self {
+        Self { flow, ..self }
     }
 
     pub(crate) fn given(&self) -> Vec<LoggedEvent> {
@@ -266,18 +273,22 @@ impl Consumer for Recorder {
         "recorder"
     }
 
-    fn patterns(&self) -> &'static [&'static str] {
+    fn patterns(&self) -> &[&'static str] {
         &["rsvp.*"]
     }
 
-    async fn consume(&self, event: &LoggedEvent) -> Result<(), Failure> {
+    fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    async fn consume(&self, event: &LoggedEvent) -> Result<(), NotConsumed> {
         let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(under_way, Ordering::SeqCst);
         tokio::time::sleep(self.takes).await;
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         self.given.lock().unwrap().push(event.clone());
         match count_down(&self.failures) {
-            true => Err(Failure::internal("told to fail")),
+            true => Err(Failure::internal("told to fail").into()),
             false => Ok(()),
         }
     }
