@@ -243,7 +243,7 @@ const SECTIONS: &[Section] = &[
             seconds(
                 "convene_consumer_seconds",
                 &["consumer", "outcome"],
-                "How long a consumption took; `consumed` or `failed`.",
+                "How long a consumption took; `consumed`, `failed` (tried again) or `poison` (never to be taken).",
             ),
             sizes("convene_consumer_batch_size", &["consumer"], "Events taken in one transaction."),
         ],
