@@ -160,7 +160,7 @@ async fn seconds_of_events(
         Arc::new(PgStore::clone(store)),
         Arc::clone(&count) as Arc<dyn Sink>,
         Arc::clone(wake),
-        Uuid::new_v4(),
+        Uuid::from_u128(8),
         SinkOptions::default(),
     );
     let started = Instant::now();
