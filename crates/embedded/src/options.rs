@@ -22,6 +22,8 @@ pub struct ServerOptions {
     /// Redis, lines of `rabbitmq.conf` for RabbitMQ. A running server that is attached to keeps the
     /// settings that it was started with.
     pub settings: Vec<(String, String)>,
+    /// Further variables of the environment of the server's process, for tests that change the ground it stands on.
+    pub environment: Vec<(String, String)>,
     /// How long the server may take until it answers.
     pub ready_within: Duration,
 }
@@ -35,6 +37,7 @@ impl ServerOptions {
             durable: true,
             stop_on_drop: false,
             settings: Vec::new(),
+            environment: Vec::new(),
             ready_within: Duration::from_secs(60),
         }
     }
@@ -47,6 +50,7 @@ impl ServerOptions {
             durable: false,
             stop_on_drop: true,
             settings: Vec::new(),
+            environment: Vec::new(),
             ready_within: Duration::from_secs(60),
         }
     }

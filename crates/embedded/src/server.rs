@@ -313,7 +313,9 @@ fn run<E: Engine>(
     }
     let spawn = |command| Process::spawn(command, &log).attempt(|| format!("start {}", E::NAME));
     let mut companion = engine.companion(ports, options).map(spawn).transpose()?;
-    let ready = spawn(engine.command(folder, ports, options)).and_then(|mut process| {
+    let mut command = engine.command(folder, ports, options);
+    command.envs(options.environment.iter().map(|(name, value)| (name, value)));
+    let ready = spawn(command).and_then(|mut process| {
         // Before it is ready: whoever comes after a kill -9 of ours must find it.
         let now = State {
             ports: ports.to_vec(),

@@ -11,6 +11,7 @@ use convene_testkit::proxy;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
+use super::clock::Step;
 use super::dice::Dice;
 use super::stage::{Dependency, Stage, locked};
 
@@ -52,6 +53,10 @@ pub enum Fault {
     ReceiverFails,
     /// It answers nothing.
     ReceiverSilent,
+    /// The wall clock of one process is stepped, and right again in the end: two steps.
+    ProcessClock(usize, Step),
+    /// That of PostgreSQL is.
+    DatabaseClock(Step),
 }
 
 impl Fault {
@@ -66,6 +71,9 @@ impl Fault {
             Self::Link(node, dependency, _) => vec![link(node, dependency)],
             Self::Partition(node) => Dependency::ALL.map(|one| link(node, one)).to_vec(),
             Self::ReceiverFails | Self::ReceiverSilent => vec!["receiver".to_owned()],
+            // Whoever dies or stands still may do so while the time is wrong.
+            Self::ProcessClock(node, _) => vec![format!("clock of {node}")],
+            Self::DatabaseClock(_) => vec!["clock of the database".to_owned()],
         }
     }
 
@@ -87,6 +95,8 @@ impl Fault {
             59..63 => Self::ReceiverFails,
             63..66 => Self::ReceiverSilent,
             66..70 => Self::DiskFull,
+            70..78 => Self::ProcessClock(node, step(dice)),
+            78..84 => Self::DatabaseClock(step(dice)),
             _ => {
                 let dependency = *dice.one(&Dependency::ALL);
                 Self::Link(node, dependency, link_fault(dice))
@@ -94,10 +104,21 @@ impl Fault {
         }
     }
 
+    fn is_clock(self) -> bool {
+        matches!(self, Self::ProcessClock(..) | Self::DatabaseClock(_))
+    }
+
     /// A server that takes seconds of the machine to come back is not to do nothing else.
     fn is_costly(self) -> bool {
         matches!(self, Self::Broker(_) | Self::MemoryAlarm)
     }
+}
+
+/// Seconds as often as minutes.
+fn step(dice: &mut Dice) -> Step {
+    let most = if dice.percent(50) { LONGEST_STEP } else { SHORT_STEP };
+    let by = dice.between(LEAST_STEP, most);
+    if dice.percent(50) { Step::forwards(by) } else { Step::backwards(by) }
 }
 
 fn link_fault(dice: &mut Dice) -> proxy::Fault {
@@ -133,10 +154,26 @@ impl fmt::Display for Planned {
     }
 }
 
+/// How far clocks are stepped at most in a schedule. What was put off by a clock that is set back waits longer by so much.
+#[must_use]
+pub fn longest_step(schedule: &[Planned]) -> Duration {
+    let step = |planned: &Planned| match planned.fault {
+        Fault::ProcessClock(_, step) | Fault::DatabaseClock(step) => Some(step.distance()),
+        _ => None,
+    };
+    schedule.iter().filter_map(step).max().unwrap_or_default()
+}
+
 /// The longest that most faults last.
 const LONGEST: Duration = Duration::from_secs(5);
 /// Some processes sleep until others have taken their jobs over, and wake up believing that they still have them.
 const PAST_ITS_LEASES: Duration = Duration::from_secs(36);
+/// A clock stays wrong for longer than most faults last: long enough for what goes by it.
+const LONGEST_WRONG: Duration = Duration::from_secs(15);
+/// How far clocks are stepped.
+const LEAST_STEP: Duration = Duration::from_secs(1);
+const SHORT_STEP: Duration = Duration::from_secs(15);
+const LONGEST_STEP: Duration = Duration::from_secs(240);
 /// Between two faults that need much of the machine.
 const RESPITE: Duration = Duration::from_secs(20);
 
@@ -158,6 +195,9 @@ pub fn schedule(seed: u64, length: Duration, nodes: usize) -> Vec<Planned> {
             && at + PAST_ITS_LEASES < length
         {
             lasts = PAST_ITS_LEASES;
+        }
+        if fault.is_clock() && at + LONGEST_WRONG < length {
+            lasts = dice.between(Duration::from_secs(1), LONGEST_WRONG);
         }
         if at + lasts > length {
             return planned;
@@ -239,6 +279,12 @@ fn act_now(stage: &Stage, fault: Fault, begins: bool) {
         Fault::DiskFull => stage.fill_disk(begins),
         Fault::ReceiverFails => stage.receiver.answer(if begins { 500 } else { 204 }),
         Fault::ReceiverSilent => stage.receiver.keep_silent(begins),
+        Fault::ProcessClock(node, step) => {
+            stage.nodes[node].clock.set(if begins { step } else { Step::NONE });
+        }
+        Fault::DatabaseClock(step) => {
+            stage.database_clock.set(if begins { step } else { Step::NONE });
+        }
     }
 }
 
@@ -323,6 +369,6 @@ mod tests {
         let planned = schedule(1, MINUTE * 30, 4);
         let kinds: std::collections::HashSet<_> =
             planned.iter().map(|one| std::mem::discriminant(&one.fault)).collect();
-        assert_eq!(kinds.len(), 12);
+        assert_eq!(kinds.len(), 14);
     }
 }

@@ -5,6 +5,7 @@
 //! is healed and quiet, a [`snapshot`] of the databases is taken, and the [`checker`] judges the [`Evidence`] alone.
 
 pub mod checker;
+pub mod clock;
 pub mod dice;
 pub mod faults;
 pub mod history;

@@ -195,12 +195,13 @@ const OVERDUE: &str = "
     UNION ALL
     SELECT format('dead job %s (%s): %s', job_id, kind, last_error) FROM jobs_dead";
 
-/// What is in the log and was not taken by the consumer of webhooks: it may still be in the broker's queue.
+/// What is in the log and was not taken by the consumer of webhooks: it may still be in the broker's queue. An event is wanted
+/// by its own time, which the clock of another process tells than that of the endpoint may.
 const UNTAKEN: &str = "
     SELECT format('event %s, which is not consumed', event_id) FROM domain_events AS event
     WHERE EXISTS (SELECT FROM webhook_endpoints AS endpoint
                   WHERE endpoint.community_id = event.community_id AND '*' = ANY (event_types)
-                    AND endpoint.created_at < event.recorded_at)
+                    AND endpoint.created_at < (convert_from(envelope, 'UTF8')::json ->> 'time')::timestamptz)
       AND NOT EXISTS (SELECT FROM inbox WHERE inbox.event_id = event.event_id)";
 
 impl Snapshot {

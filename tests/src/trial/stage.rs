@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::clock::{Clock, Clockmaker, Step};
 use super::snapshot::{FOLLOW_LEASES, Snapshot, waiting};
 use super::usage::{self, Holding, Usage};
 use super::{Evidence, Foreign, Hit};
@@ -64,6 +65,8 @@ pub struct Node {
     pub name: &'static str,
     /// Speaks to it.
     pub api: Client,
+    /// What it takes for the time.
+    pub clock: Clock,
     links: HashMap<Dependency, FaultProxy>,
     process: Mutex<Process>,
     launched: Mutex<Instant>,
@@ -139,6 +142,8 @@ pub struct Stage {
     pub redis: Mutex<Redis>,
     /// The broker.
     pub broker: Mutex<RabbitMq>,
+    /// What the database takes for the time, which is what all leases go by.
+    pub database_clock: Clock,
     /// The processes: those that serve first.
     pub nodes: Vec<Arc<Node>>,
     /// Gets the webhooks.
@@ -154,6 +159,7 @@ pub struct Stage {
     deaths: Arc<Mutex<Vec<String>>>,
     unready: Mutex<Vec<String>>,
     keeper: JoinHandle<()>,
+    _clockmaker: Clockmaker,
     /// Unmounted when the database on it has ended.
     disk: Option<Disk>,
 }
@@ -210,6 +216,8 @@ impl Drop for Disk {
 impl Stage {
     /// Sets the stage for so many guests, with these processes: names and commands, those that serve first.
     pub async fn set(guests: usize, nodes: &[(&'static str, &'static str)]) -> Self {
+        let clockmaker = Clockmaker::new();
+        let database_clock = clockmaker.clock("postgres");
         let disk = Disk::mount();
         let on_disk = match &disk {
             Some(disk) => ServerOptions {
@@ -220,6 +228,7 @@ impl Stage {
             .setting("max_wal_size", "64MB"),
             None => ServerOptions::temporary(),
         };
+        let on_disk = ServerOptions { environment: database_clock.environment(), ..on_disk };
         let (postgres, redis, broker) = tokio::join!(
             private(on_disk),
             private(ServerOptions::temporary()),
@@ -238,7 +247,10 @@ impl Stage {
         }
         let nodes: Vec<Arc<Node>> = nodes
             .iter()
-            .map(|(name, command)| Arc::new(node(name, command, &postgres, &redis, &broker)))
+            .map(|(name, command)| {
+                let clock = clockmaker.clock(name);
+                Arc::new(node(name, command, clock, &postgres, &redis, &broker))
+            })
             .collect();
         let deaths = Arc::<Mutex<Vec<String>>>::default();
         let keeper = tokio::spawn(keep(nodes.clone(), Arc::clone(&deaths)));
@@ -246,6 +258,7 @@ impl Stage {
             postgres: Mutex::new(postgres),
             redis: Mutex::new(redis),
             broker: Mutex::new(broker),
+            database_clock,
             nodes,
             receiver: Receiver::start(),
             cast,
@@ -257,6 +270,7 @@ impl Stage {
             deaths,
             unready: Mutex::default(),
             keeper,
+            _clockmaker: clockmaker,
             disk,
         };
         assert_eq!(stage.recovers(RECOVERS_WITHIN).await, Vec::<String>::new());
@@ -342,9 +356,11 @@ impl Stage {
             for link in node.links.values() {
                 link.set(Fault::Pass);
             }
+            node.clock.set(Step::NONE);
             node.process().pause(false);
             node.want();
         }
+        self.database_clock.set(Step::NONE);
         self.receiver.answer(204);
         self.receiver.keep_silent(false);
         tokio::task::block_in_place(|| {
@@ -511,6 +527,7 @@ async fn prepare(
 fn node(
     name: &'static str,
     command: &'static str,
+    clock: Clock,
     postgres: &Postgres,
     redis: &Redis,
     broker: &RabbitMq,
@@ -524,16 +541,18 @@ fn node(
         })
         .collect();
     let at = |dependency: Dependency| links[&dependency].addr();
-    let settings = settings(
+    let mut settings = settings(
         &format!("postgres://{name}@{}/convene", at(Dependency::Database)),
         &format!("redis://{}", at(Dependency::Cache)),
         &format!("amqp://guest:guest@{}/%2f", at(Dependency::Broker)),
     );
+    settings.extend(clock.environment());
     let process = Process::launch(command, settings);
     let api = (*process).clone();
     Node {
         name,
         api,
+        clock,
         links,
         process: Mutex::new(process),
         launched: Mutex::new(Instant::now()),
