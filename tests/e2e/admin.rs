@@ -175,7 +175,6 @@ async fn jobs_are_listed_tried_again_and_cancelled_with_a_reason() {
     let short = retry().by(person).header("convene-reason", "x").await;
     short.problem(422, "validation_failed");
     ask(&cast, admin.get("/admin/jobs/1000000")).await.expect(200);
-
     let retried = ask(&cast, retry()).await.expect(200);
     assert_eq!(retried.json()["outcome"], "revived");
     let request = retried.header("x-request-id").expect("it has an id");
@@ -206,6 +205,22 @@ async fn jobs_are_listed_tried_again_and_cancelled_with_a_reason() {
         .await
         .expect("the log can be read");
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 1), "the reason and the act");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_there_is_no_such_job_comes_before_a_query_that_nobody_reads() {
+    let (app, cast) = start().await;
+    let admin = listener(&app);
+    dead_jobs(&app, &["a.kind"]).await;
+    for verb in ["retry", "cancel"] {
+        let absent = admin.post(format!("/admin/jobs/17/{verb}?made_up=1"));
+        ask(&cast, absent).await.problem(404, "not_found");
+        let there = admin.post(format!("/admin/jobs/1000000/{verb}?made_up=1"));
+        ask(&cast, there).await.problem(422, "validation_failed");
+    }
+    // Nothing was done to it.
+    let found = ask(&cast, admin.get("/admin/jobs/1000000")).await.expect(200).json();
+    assert_eq!(found["data"][0]["state"], "dead");
 }
 
 /// This process logs as the test wants it: the filter of a real one is tried beside its code.

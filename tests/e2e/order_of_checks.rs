@@ -3,6 +3,7 @@
 
 use convene_tests::app::App;
 use convene_tests::client::{Answer, Call};
+use convene_tests::openapi::Operation;
 use convene_tests::scene::{Actor, Cast, Place, Venue};
 use reqwest::Method;
 use serde_json::json;
@@ -173,6 +174,47 @@ async fn what_one_may_not_see_or_do_comes_before_what_one_sends() {
             world.as_actor(world.app.get(public), Actor::Stranger).await.expect(403);
         }
     }
+}
+
+/// What comes with a call that takes nothing, a query or far too many bytes, is told to those who may make it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_may_not_see_or_do_comes_before_what_nobody_reads() {
+    let world = World::build().await;
+    let document = world.app.openapi().await;
+    let takes_nothing = |operation: &&Operation| {
+        let is_somewhere = ["community", "event"]
+            .iter()
+            .any(|place| operation.segments.iter().any(|segment| segment == place));
+        is_somewhere && operation.body.is_none() && operation.method != Method::GET
+    };
+    let large = bytes::Bytes::from(vec![b' '; 2 << 20]);
+    let mut asked = 0;
+    for operation in document.operations.iter().filter(takes_nothing) {
+        // What everybody may do in what is public.
+        let open = ["/join", "/leave", "/rsvps/me"].iter().any(|end| operation.path.ends_with(end));
+        let surplus = [
+            ("?made_up=1", bytes::Bytes::new(), 422, "validation_failed"),
+            ("", large.clone(), 413, "payload_too_large"),
+        ];
+        for (query, body, status, code) in surplus {
+            let answer = async |place: &Place, actor| {
+                let path = operation.path_with(|name| place.segment(&world.cast, name)) + query;
+                let call = world.app.call(operation.method.clone(), path).header("if-match", "*");
+                world.as_actor(call, actor).bytes(body.clone()).await
+            };
+            let unseen = answer(&world.private, Actor::Stranger).await;
+            assert_eq!(unseen.status, 404, "{}: {unseen:?}", operation.label());
+            if !open {
+                let refused = answer(&world.public, Actor::Stranger).await;
+                assert_eq!(refused.status, 403, "{}: {refused:?}", operation.label());
+            }
+            let told = answer(&world.public, Actor::Owner).await;
+            assert_eq!(told.status, status, "{}: {told:?}", operation.label());
+            told.problem(status, code);
+        }
+        asked += 1;
+    }
+    assert!(asked >= 9, "{asked} calls take nothing");
 }
 
 /// A key of the wrong form is told where the key is judged: before a missing tag.

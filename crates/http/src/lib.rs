@@ -232,8 +232,7 @@
 //!     notes: Data<NoteService>,
 //!     http: Data<Http>,
 //! ) -> Result<HttpResponse, Problem> {
-//!     let (idempotency, input) = key.claim(body, rendered);
-//!     input?;
+//!     let idempotency = key.claim_alone(body, rendered);
 //!     let reply = http.run(async move { notes.publish(&context.0, caller.0, note.0, idempotency).await }).await?;
 //!     Ok(reply::answer(reply, rendered))
 //! }

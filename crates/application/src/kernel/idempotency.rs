@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::error::{Code, Failure};
+use super::error::{Checked, Code, Failure};
 
 /// A key that the client chose, with what it protects.
 #[derive(Clone, Debug)]
@@ -60,8 +60,9 @@ pub struct StoredReply {
 /// An idempotency key with the way to turn this use case's outcome into a reply; only the HTTP layer knows bytes.
 #[derive(Debug)]
 pub struct Idempotency<T> {
-    /// The key, which [`uow::replay`](super::uow::replay) opens in its place.
-    pub claim: Result<KeyClaim, InvalidKey>,
+    /// The key, which [`uow::replay`](super::uow::replay) opens in its place; or why the call is refused there: for its key,
+    /// or for what came with it although the call takes no input.
+    pub claim: Checked<KeyClaim>,
     /// How the outcome looks as a reply.
     pub render: fn(&T) -> StoredReply,
 }

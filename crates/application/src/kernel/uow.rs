@@ -191,13 +191,13 @@ pub fn claims<T>(idempotency: Option<&Idempotency<T>>) -> Vec<KeyClaim> {
 /// that the caller may see and change the target.
 ///
 /// # Errors
-/// 409 while in flight, 422 for another body or an invalid key.
+/// 409 while in flight, 422 for another body or an invalid key, and what is wrong with a call that takes no input.
 pub fn replay<T, X: Tx + ?Sized>(
     tx: &mut X,
     idempotency: Option<&Idempotency<T>>,
 ) -> Result<Option<Reply<T>>, Failure> {
-    if let Some(Idempotency { claim: Err(invalid), .. }) = idempotency {
-        return Err((*invalid).into());
+    if let Some(Idempotency { claim: Err(refused), .. }) = idempotency {
+        return Err(refused.clone());
     }
     match tx.claimed().pop() {
         None => Ok(None),

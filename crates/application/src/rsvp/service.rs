@@ -18,7 +18,7 @@ use crate::kernel::authz::{Action, Standing};
 use crate::kernel::context::{Principal, RequestContext};
 use crate::kernel::env::Env;
 use crate::kernel::error::{Checked, Code, Failure};
-use crate::kernel::idempotency::{Claimed, Idempotency, InvalidKey, Reply};
+use crate::kernel::idempotency::{Claimed, Idempotency, Reply};
 use crate::kernel::jobs::{Fence, NewJob};
 use crate::kernel::page::{Page, PageQuery};
 use crate::kernel::retry::retrying;
@@ -84,7 +84,7 @@ impl RsvpService {
             Err(mistake) => {
                 // The key comes before the body.
                 let mistake = match idempotency.map(|key| key.claim) {
-                    Some(Err(invalid)) => invalid.into(),
+                    Some(Err(invalid)) => invalid,
                     _ => mistake,
                 };
                 return Err(self.refuse_input(event, principal.user, mistake).await);
@@ -247,7 +247,7 @@ impl Desk {
             let claim = match &wish.idempotency {
                 None => Ok(None),
                 Some(Idempotency { claim: Ok(_), .. }) => Ok(claimed.next()),
-                Some(Idempotency { claim: Err(invalid), .. }) => Err(*invalid),
+                Some(Idempotency { claim: Err(refused), .. }) => Err(refused.clone()),
             };
             let before = line.facts().len();
             let answer = settle(&mut line, wish, &facts, standing, claim, now);
@@ -363,7 +363,7 @@ fn settle(
     wish: &Wish,
     facts: &EventFacts,
     standing: Standing,
-    claim: Result<Option<Claimed>, InvalidKey>,
+    claim: Checked<Option<Claimed>>,
     now: Timestamp,
 ) -> Answer {
     if !facts.is_visible_to(standing) {

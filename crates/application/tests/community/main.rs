@@ -274,16 +274,16 @@ async fn an_invalid_key_is_told_only_to_those_who_may_act() {
         [(&scene.stranger, Code::NotFound), (&scene.owner, Code::ValidationFailed)]
     {
         let Caller { context, principal } = by;
-        let key = Some(Idempotency { claim: Err(InvalidKey), render: done });
+        let key = Some(Idempotency { claim: Err(InvalidKey.into()), render: done });
         let joined = scene.service.join(context, *principal, &target, key).await;
         assert_eq!(code(joined), expected);
-        let key = || Some(Idempotency { claim: Err(InvalidKey), render: done });
+        let key = || Some(Idempotency { claim: Err(InvalidKey.into()), render: done });
         assert_eq!(code(scene.service.leave(context, *principal, &target, key()).await), expected);
         let archived = scene.service.archive(context, *principal, &target, &if_match, key()).await;
         assert_eq!(code(archived), expected);
     }
     let Caller { context, principal } = &scene.member;
-    let key = Some(Idempotency { claim: Err(InvalidKey), render: done });
+    let key = Some(Idempotency { claim: Err(InvalidKey.into()), render: done });
     let forbidden = scene.service.archive(context, *principal, &target, &if_match, key).await;
     assert_eq!(code(forbidden), Code::Forbidden);
 }

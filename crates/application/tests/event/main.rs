@@ -277,7 +277,7 @@ async fn an_invalid_key_is_told_only_to_those_who_may_act() {
             etag: Some(etag(event)),
             body: Bytes::new(),
         };
-        Some(Idempotency { claim: Err(InvalidKey), render })
+        Some(Idempotency { claim: Err(InvalidKey.into()), render })
     };
     for (by, expected) in
         [(&scene.stranger, Code::NotFound), (&scene.organizer, Code::ValidationFailed)]

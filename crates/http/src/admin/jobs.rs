@@ -3,7 +3,9 @@
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, post};
 use convene_application::kernel::error::{Checked, Failure, FieldError, Place};
-use convene_application::kernel::operate::jobs::{JobFilter, JobState, JobView, Retried};
+use convene_application::kernel::operate::jobs::{
+    JobFilter, JobOperator, JobState, JobView, Retried,
+};
 use garde::Validate;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -87,13 +89,24 @@ pub(super) async fn read_job(
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
     let jobs = services.jobs.clone();
-    let filter = JobFilter { id: Some(id), limit: MAX_LIMIT, ..JobFilter::default() };
-    let found = http.run(async move { jobs.list(&filter).await }).await?;
-    if found.is_empty() {
-        return Err(Failure::not_found().into());
-    }
+    let found = http.run(async move { numbered(&jobs, id).await }).await?;
     let data = found.into_iter().map(JobBody::from).collect();
     Ok(reply::json(&JobsBody { data, has_more: false }))
+}
+
+/// What bears a number.
+async fn numbered(jobs: &JobOperator, id: i64) -> Result<Vec<JobView>, Failure> {
+    let filter = JobFilter { id: Some(id), limit: MAX_LIMIT, ..JobFilter::default() };
+    let found = jobs.list(&filter).await?;
+    if found.is_empty() { Err(Failure::not_found()) } else { Ok(found) }
+}
+
+/// Whether there is such a job is told before what came with a call that takes no input.
+async fn admit(jobs: &JobOperator, id: i64, input: Checked<()>) -> Result<(), Failure> {
+    if input.is_err() {
+        numbered(jobs, id).await?;
+    }
+    input
 }
 
 /// Have a job tried again now.
@@ -117,9 +130,13 @@ pub(super) async fn retry_job(
     services: Data<AdminServices>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    body.into_input()?;
     let jobs = services.jobs.clone();
-    let body = match http.run(async move { jobs.retry(&context, id).await }).await? {
+    let input = body.into_input();
+    let retry = async move {
+        admit(&jobs, id, input).await?;
+        jobs.retry(&context, id).await
+    };
+    let body = match http.run(retry).await? {
         Retried::Hastened => RetriedBody { outcome: "due", now: vec![id] },
         Retried::Revived(revived) => RetriedBody {
             outcome: "revived",
@@ -147,9 +164,13 @@ pub(super) async fn cancel_job(
     services: Data<AdminServices>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    body.into_input()?;
     let jobs = services.jobs.clone();
-    let removed = http.run(async move { jobs.cancel(&context, id).await }).await?;
+    let input = body.into_input();
+    let cancel = async move {
+        admit(&jobs, id, input).await?;
+        jobs.cancel(&context, id).await
+    };
+    let removed = http.run(cancel).await?;
     Ok(reply::json(&RemovedBody { removed: removed.into_iter().map(Into::into).collect() }))
 }
 

@@ -39,8 +39,7 @@ pub(super) async fn join(
     service: Data<Service>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    let (idempotency, input) = key.claim(body, render);
-    input?;
+    let idempotency = key.claim_alone(body, render);
     let join =
         async move { service.communities.join(&context, caller, &community, idempotency).await };
     Ok(reply::answer(http.run(join).await?, render))
@@ -66,8 +65,7 @@ pub(super) async fn leave(
     service: Data<Service>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    let (idempotency, input) = key.claim(body, render_done);
-    input?;
+    let idempotency = key.claim_alone(body, render_done);
     let leave =
         async move { service.communities.leave(&context, caller, &community, idempotency).await };
     Ok(reply::answer(http.run(leave).await?, render_done))

@@ -205,8 +205,7 @@ pub(super) async fn archive(
     service: Data<Service>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    let (idempotency, input) = key.claim(body, render_done);
-    input?;
+    let idempotency = key.claim_alone(body, render_done);
     let if_match = if_match.on(tag);
     let archive = async move {
         let communities = &service.communities;

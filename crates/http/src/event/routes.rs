@@ -172,8 +172,7 @@ pub(super) async fn publish(
     events: Data<EventService>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    let (idempotency, input) = key.claim(body, render);
-    input?;
+    let idempotency = key.claim_alone(body, render);
     let publish = async move { events.publish(&context, caller, event, idempotency).await };
     Ok(reply::answer(http.run(publish).await?, render))
 }

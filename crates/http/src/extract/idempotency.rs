@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{ObjectBuilder, Type};
 
-use super::body::Received;
+use super::body::{NoBody, Received};
 use super::{Authentication, authentication, parameter};
 
 const NAME: &str = "Idempotency-Key";
@@ -37,9 +37,24 @@ impl IdempotencyKey {
             Ok(scope) => scope
                 .zip(fingerprint)
                 .map(|(scope, fingerprint)| Ok(KeyClaim { scope, fingerprint })),
-            Err(invalid) => Some(Err(invalid)),
+            Err(invalid) => Some(Err(invalid.into())),
         };
         (claim.map(|claim| Idempotency { claim, render }), body.into_input())
+    }
+
+    /// The same for a call that takes no body. What came with it all the same, a query or more bytes than may come, is told
+    /// where the key is judged: whoever may not see or change the target learns that first.
+    pub fn claim_alone<T>(
+        self,
+        body: NoBody,
+        render: fn(&T) -> StoredReply,
+    ) -> Option<Idempotency<T>> {
+        match self.claim(body, render) {
+            (Some(Idempotency { claim: Err(invalid), .. }), _) | (_, Err(invalid)) => {
+                Some(Idempotency { claim: Err(invalid), render })
+            }
+            (idempotency, Ok(())) => idempotency,
+        }
     }
 }
 

@@ -73,8 +73,7 @@ pub(super) async fn delete_mine(
     rsvps: Data<RsvpService>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    let (idempotency, input) = key.claim(body, render);
-    input?;
+    let idempotency = key.claim_alone(body, render);
     let withdraw = async move { rsvps.withdraw(context, caller, event, idempotency).await };
     Ok(reply::answer(http.run(withdraw).await?, render))
 }

@@ -99,7 +99,7 @@ impl NoteService {
         idempotency: Option<&Idempotency<Note>>,
     ) -> Result<Option<Reply<Note>>, Failure> {
         let Some(Idempotency { claim, .. }) = idempotency else { return Ok(None) };
-        let claim = claim.as_ref().map_err(|invalid| *invalid)?;
+        let claim = claim.as_ref().map_err(Clone::clone)?;
         let claimed = match self.replies.lock().unwrap().get(&claim.scope) {
             None => Claimed::First,
             Some((fingerprint, reply)) if *fingerprint == claim.fingerprint => {
@@ -286,8 +286,7 @@ async fn publish(
     notes: Data<NoteService>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    let (idempotency, input) = key.claim(body, rendered);
-    input?;
+    let idempotency = key.claim_alone(body, rendered);
     let work = async move {
         let note = notes.own(caller.0, note.0)?;
         if let Some(reply) = notes.replay(idempotency.as_ref())? {

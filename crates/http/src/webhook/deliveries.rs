@@ -65,8 +65,7 @@ pub(super) async fn resend(
     webhooks: Data<WebhookService>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    let (idempotency, input) = key.claim(body, render);
-    input?;
+    let idempotency = key.claim_alone(body, render);
     let resend = async move {
         webhooks.resend(&context, caller, &community, webhook, delivery, idempotency).await
     };
@@ -95,8 +94,7 @@ pub(super) async fn test(
     webhooks: Data<WebhookService>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    let (idempotency, input) = key.claim(body, render);
-    input?;
+    let idempotency = key.claim_alone(body, render);
     let test =
         async move { webhooks.test(&context, caller, &community, webhook, idempotency).await };
     Ok(reply::answer(http.run(test).await?, render))

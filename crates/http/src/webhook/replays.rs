@@ -224,8 +224,7 @@ pub(super) async fn cancel(
     webhooks: Data<WebhookService>,
     http: Data<Http>,
 ) -> Result<HttpResponse, Problem> {
-    let (idempotency, input) = key.claim(body, render);
-    input?;
+    let idempotency = key.claim_alone(body, render);
     let cancel = async move {
         webhooks.cancel_replay(&context, caller, &community, webhook, replay, idempotency).await
     };

@@ -174,8 +174,7 @@ pub(super) async fn delete(
     fn render(_: &()) -> StoredReply {
         reply::no_content()
     }
-    let (idempotency, input) = key.claim(body, render);
-    input?;
+    let idempotency = key.claim_alone(body, render);
     let if_match = if_match.on(tag);
     let delete = async move {
         webhooks.delete(&context, caller, &community, webhook, &if_match, idempotency).await
