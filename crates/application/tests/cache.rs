@@ -74,6 +74,8 @@ impl Monotonic for Hand {
 /// A database with one row, whose time is the test's.
 struct Database {
     clock: Arc<Hand>,
+    /// How far its clock was set back.
+    behind: Mutex<Duration>,
     row: Mutex<Option<u64>>,
     invalidations: Mutex<Vec<Invalidation>>,
     loads: AtomicUsize,
@@ -87,6 +89,7 @@ impl Database {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             clock: Arc::new(Hand(Instant::now(), Mutex::default())),
+            behind: Mutex::default(),
             row: Mutex::new(Some(1)),
             invalidations: Mutex::default(),
             loads: AtomicUsize::new(0),
@@ -97,7 +100,8 @@ impl Database {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_second(1_800_000_000).unwrap() + *self.clock.1.lock().unwrap()
+        let passed = *self.clock.1.lock().unwrap();
+        Timestamp::from_second(1_800_000_000).unwrap() + passed - *self.behind.lock().unwrap()
     }
 
     fn loads(&self) -> usize {
@@ -318,6 +322,31 @@ async fn another_process_reads_what_is_shared_until_it_has_changed() {
     // A process that begins now reads of the change, too.
     let newcomer = Process::ready(&database, Some(&shared)).await;
     assert_eq!(newcomer.get().await, Some(2));
+}
+
+/// The change bears an earlier time than what was shared before it, and than where the feed would be read on from.
+#[tokio::test]
+async fn a_clock_that_is_set_back_hides_no_change() {
+    let (database, shared) = (Database::new(), Arc::new(Shared::default()));
+    let [one, other] = [
+        Process::ready(&database, Some(&shared)).await,
+        Process::ready(&database, Some(&shared)).await,
+    ];
+    assert_eq!(one.get().await, Some(1));
+    while shared.kept.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(other.get().await, Some(1));
+
+    *database.behind.lock().unwrap() = Duration::from_secs(40);
+    database.clock.advance(Duration::from_millis(250));
+    database.commit(Some(2), database.now());
+    let newcomer = Process::ready(&database, Some(&shared)).await;
+    assert_eq!(newcomer.get().await, Some(2), "what was shared is from a time to come");
+    for process in [&one, &other] {
+        process.feed.read().await.unwrap();
+        assert_eq!(process.get().await, Some(2), "the reading finds the change");
+    }
 }
 
 #[tokio::test]

@@ -83,7 +83,10 @@ impl Follow for RevocationFeed {
 
     async fn read(&self) -> Result<(), StoreError> {
         let began = self.progress.now();
-        let revoked = within(self.source.since(self.progress.since())).await?;
+        let mut revoked = within(self.source.since(self.progress.since())).await?;
+        if self.progress.is_set_back(began, revoked.as_of) {
+            revoked = within(self.source.since(None)).await?;
+        }
         {
             let mut sessions = self.sessions_mut();
             for session in revoked.sessions {

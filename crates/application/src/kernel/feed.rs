@@ -24,6 +24,8 @@ const POLL: Duration = Duration::from_millis(250);
 pub const OVERLAP: SignedDuration = SignedDuration::from_secs(10);
 /// How old the last reading may be for the feed to be believed.
 const FRESH: Duration = Duration::from_secs(1);
+/// From when on a clock that was set back is noticed: more than a reading takes, and less than [`OVERLAP`] makes good.
+const SET_BACK: SignedDuration = SignedDuration::from_secs(3);
 /// How long a reading may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -116,6 +118,16 @@ impl Progress {
         Some(self.as_of()? - OVERLAP)
     }
 
+    /// Whether the store's clock was set back since the last reading, as one that began then and tells `as_of` shows. What was
+    /// written after that may be from before [`Progress::since`], and bears times that have been already.
+    #[must_use]
+    pub fn is_set_back(&self, began: Instant, as_of: Timestamp) -> bool {
+        let Some(last) = self.as_of() else { return false };
+        let passed = self.micros(began).saturating_sub(self.began.load(Ordering::Acquire));
+        let passed = SignedDuration::try_from(Duration::from_micros(passed));
+        passed.is_ok_and(|passed| as_of.duration_since(last) < passed - SET_BACK)
+    }
+
     /// A reading that began then has succeeded; `as_of` is the store's time, taken before anything was read.
     pub fn advance(&self, began: Instant, as_of: Timestamp) {
         // In this order: who sees the new beginning must not take the old time of the store for its own.
@@ -200,5 +212,25 @@ mod tests {
         assert_eq!(progress.since(), Some(second(90)));
         assert_eq!(progress.as_of(), Some(second(100)));
         assert_eq!(progress.not_before_now(), second(101));
+    }
+
+    #[test]
+    fn notices_that_the_store_was_set_back() {
+        let hand = Arc::new(Hand(Mutex::new(Instant::now())));
+        let progress = Progress::new(hand.clone());
+        let read = |passed, as_of| {
+            *hand.0.lock().unwrap() += Duration::from_secs(passed);
+            let set_back = progress.is_set_back(progress.now(), second(as_of));
+            progress.advance(progress.now(), second(as_of));
+            set_back
+        };
+        assert!(!read(1, 1_000), "nothing is known before the first reading");
+        assert!(!read(1, 1_001));
+        assert!(!read(1, 1_000), "by less than the overlap makes good");
+        assert!(read(1, 940));
+        assert!(!read(1, 941));
+        assert!(!read(1, 1_002), "forwards");
+        // Nothing was read for a minute, in which the clock was set back by less than that.
+        assert!(read(60, 1_040));
     }
 }

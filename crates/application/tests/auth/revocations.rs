@@ -1,17 +1,21 @@
 //! The feed of revocations, and who an access token says is asking.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use convene_application::auth::RevocationFeed;
 use convene_application::auth::authenticate::{Authenticate as _, PublicKeys as _};
 use convene_application::auth::crypto::AccessClaims;
+use convene_application::auth::ports::{Revocations, Revoked};
 use convene_application::kernel::clock::Clock as _;
 use convene_application::kernel::error::Code;
 use convene_application::kernel::feed::Follow as _;
+use convene_application::kernel::store::StoreError;
 use convene_application::kernel::wake::Wake;
 use convene_domain::ids::{SessionId, TypedId as _, UserId};
 use convene_testkit::poll::poll_until;
+use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -66,6 +70,39 @@ async fn another_process_learns_of_a_logout_within_a_second() {
     assert!(!elsewhere.feed.is_revoked(principal.session).await.unwrap());
     scene.service.logout(&context("192.0.2.1"), principal).await.unwrap();
     elsewhere.learns_of(principal.session, Duration::from_secs(1)).await;
+}
+
+/// A store whose clock the test sets.
+struct SetBack {
+    now: Mutex<i64>,
+    revoked: Mutex<Vec<(i64, SessionId)>>,
+}
+
+#[async_trait]
+impl Revocations for SetBack {
+    async fn since(&self, since: Option<Timestamp>) -> Result<Revoked, StoreError> {
+        let rows = self.revoked.lock().unwrap();
+        let recent =
+            rows.iter().filter(|(at, _)| since.is_none_or(|since| *at >= since.as_second()));
+        let as_of = Timestamp::from_second(*self.now.lock().unwrap()).unwrap();
+        Ok(Revoked { sessions: recent.map(|(_, session)| *session).collect(), as_of })
+    }
+
+    async fn is_revoked(&self, _: SessionId) -> Result<bool, StoreError> {
+        panic!("a feed that is fresh asks for nobody");
+    }
+}
+
+/// The row bears an earlier time than where the feed would be read on from.
+#[tokio::test]
+async fn a_clock_that_is_set_back_hides_no_logout() {
+    let store = Arc::new(SetBack { now: Mutex::new(1_000), revoked: Mutex::default() });
+    let feed = RevocationFeed::new(store.clone(), Arc::new(Wake::default()));
+    feed.read().await.unwrap();
+    *store.now.lock().unwrap() = 940;
+    store.revoked.lock().unwrap().push((940, session(1)));
+    feed.read().await.unwrap();
+    assert!(feed.is_revoked(session(1)).await.unwrap());
 }
 
 #[tokio::test]

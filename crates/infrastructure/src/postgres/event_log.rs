@@ -113,13 +113,17 @@ impl EventLog for PgStore {
         lease: Duration,
     ) -> Result<Option<Lead>, StoreError> {
         let connection = self.connection().await?;
+        // A lease that ends later than any that is given now was given before the clock was set back. Whoever holds it and is
+        // alive has made it shorter since, or is fenced off by the epoch.
         let led: Option<Led> =
             sql("INSERT INTO sink_cursors (sink, position, epoch, holder, leased_until)
                  VALUES ($1, (SELECT coalesce(max(position), 0) FROM sink_cursors), 1, $2,
                          clock_timestamp() + $3 * interval '1 microsecond')
                  ON CONFLICT (sink) DO UPDATE
                      SET epoch = sink_cursors.epoch + 1, holder = excluded.holder, leased_until = excluded.leased_until
-                     WHERE sink_cursors.leased_until < clock_timestamp() OR sink_cursors.holder = excluded.holder
+                     WHERE sink_cursors.leased_until NOT BETWEEN clock_timestamp()
+                               AND clock_timestamp() + 2 * $3 * interval '1 microsecond'
+                        OR sink_cursors.holder = excluded.holder
                  RETURNING position, epoch")
                 .bind(sink.to_owned())
                 .bind(holder)

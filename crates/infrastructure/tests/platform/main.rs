@@ -6,6 +6,7 @@ mod audit;
 mod groups;
 mod inbox;
 mod jobs;
+mod leads;
 mod load;
 mod migrations;
 mod ports;

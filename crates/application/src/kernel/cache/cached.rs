@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use metrics::Counter;
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
@@ -20,6 +21,9 @@ use crate::kernel::store::StoreError;
 /// Loadings of one process that are under way at once, of all kinds: whatever else fails, the database is asked no more
 /// than this.
 const LOADS: usize = 16;
+/// How much later by the store's clock another process may have loaded what it shares than this one has read the feed. What
+/// is later still was loaded before the clock was set back, and may be older than a change from after that.
+const AHEAD: SignedDuration = SignedDuration::from_secs(5);
 /// How long a loading may wait for its place among them.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// For how long after the feed was heard last everybody is still answered from memory. Five seconds after the database has
@@ -273,8 +277,7 @@ impl<K: Key, T: Record> Inner<K, T> {
         if let (Some(name), Some(shared), Some(now)) = (&name, &self.caches.shared, loaded_at)
             && let Some(parcel) = shared.get(name).await.and_then(|bytes| Parcel::open(&bytes))
             && !generations.outdates(&stale, parcel.loaded_at)
-            && now.duration_since(parcel.loaded_at).unsigned_abs()
-                < self.caches.early(self.policy.shared)
+            && self.is_young(now.duration_since(parcel.loaded_at))
         {
             self.counts.shared.increment(1);
             return (Ok(self.keep(key, Some(parcel.value), generation)), None);
@@ -294,6 +297,11 @@ impl<K: Key, T: Record> Inner<K, T> {
             }
             Err(error) => (self.instead(key, Failure::from(error)), None),
         }
+    }
+
+    /// Whether what is shared is young enough to be kept, and not from a time that is still to come.
+    fn is_young(&self, age: SignedDuration) -> bool {
+        age > -AHEAD && age.unsigned_abs() < self.caches.early(self.policy.shared)
     }
 
     /// One of a bounded number of loadings.

@@ -257,9 +257,15 @@ impl Follow for InvalidationFeed {
     async fn read(&self) -> Result<(), StoreError> {
         let began = self.generations.now();
         let since = self.generations.progress.since();
-        let news = within(self.source.invalidated_since(since, MOST)).await?;
+        let mut news = within(self.source.invalidated_since(since, MOST)).await?;
         if *self.epoch.get_or_init(|| news.epoch) != news.epoch {
             return Err(StoreError::other("the database was made anew under a running process"));
+        }
+        if self.generations.progress.is_set_back(began, news.as_of) {
+            // Times tell nothing of what came first until they have been reached again.
+            metrics::counter!("convene_cache_emptied_total").increment(1);
+            self.generations.all.change(self.generations.progress.not_before_now());
+            news = within(self.source.invalidated_since(None, MOST)).await?;
         }
         let as_of = news.as_of;
         self.learn(news);
