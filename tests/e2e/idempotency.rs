@@ -50,6 +50,17 @@ fn assert_replayed(answer: &Answer, first: &Answer) {
     }
 }
 
+/// An installation in which nobody gives up waiting: of fifty requests with one key all wait for the same row, one after the
+/// other, which on a busy machine takes longer than requests usually may, and some would be answered with 503.
+async fn patient() -> App {
+    App::start_with(&[
+        ("CONVENE__DATABASE__WAIT_TIMEOUT", "30s"),
+        ("CONVENE__DATABASE__LOCK_TIMEOUT", "30s"),
+        ("CONVENE__DATABASE__STATEMENT_TIMEOUT", "40s"),
+    ])
+    .await
+}
+
 async fn log_of(app: &App, owner: &Person, community: &str, pattern: &str) -> Vec<Value> {
     let path = format!("/v1/communities/{community}/event-log?limit=100&type={pattern}");
     convene_testkit::poll::poll_until(
@@ -65,7 +76,7 @@ async fn log_of(app: &App, owner: &Person, community: &str, pattern: &str) -> Ve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_at_once_make_one_community() {
-    let app = App::start().await;
+    let app = patient().await;
     let olga = app.person("olga").await;
     let (key, slug) = (key(), format!("c{}", uuid::Uuid::new_v4().simple()));
     let body = json!({"slug": slug, "name": "Once", "visibility": "public"});
@@ -94,7 +105,7 @@ async fn fifty_at_once_make_one_community() {
 /// What has no body: joining, publishing, cancelling, leaving.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_at_once_without_a_body() {
-    let app = App::start().await;
+    let app = patient().await;
     let (olga, ada) = tokio::join!(app.person("olga"), app.person("ada"));
     let community = app.community(&olga).await;
     let event = app.draft(&olga, &community, Some(5)).await;
@@ -124,7 +135,7 @@ async fn fifty_at_once_without_a_body() {
 /// RSVPs of one event are decided in batches; a batch may hold the same request many times.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_at_once_take_one_seat() {
-    let app = App::start().await;
+    let app = patient().await;
     let olga = app.person("olga").await;
     let community = app.community(&olga).await;
     let event = app.event(&olga, &community, Some(5)).await;
@@ -185,7 +196,7 @@ async fn a_replay_wins_over_a_stale_tag() {
 /// A secret is shown once, and once again to the very same request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_shows_the_secret_and_a_deletion_is_replayed() {
-    let app = App::start().await;
+    let app = patient().await;
     let olga = app.person("olga").await;
     let community = app.community(&olga).await;
     let path = format!("/v1/communities/{community}/webhooks");

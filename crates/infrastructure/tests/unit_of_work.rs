@@ -12,7 +12,7 @@ use convene_application::kernel::store::StoreError;
 use convene_application::kernel::uow::Begin;
 use convene_application::rsvp::RsvpService;
 use convene_application::rsvp::ports::RsvpTx;
-use convene_domain::ids::UserId;
+use convene_domain::ids::{TypedId as _, UserId};
 use convene_domain::rsvp::{Admission, PartySize};
 use convene_testkit::poll::poll_until;
 use convene_testkit::wiretap::{Count, Wiretap};
@@ -30,6 +30,18 @@ fn key(number: u8) -> Idempotency<Admission> {
             etag: None,
             body: Bytes::from(admission.rsvp.id.to_string()),
         },
+    }
+}
+
+/// A refused request is answered before its transaction has ended; who asks again at once does not meet its lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_leaves_its_key_free() {
+    let scene = Scene::new(1, 1).await;
+    let service = service(&scene.store(4, None));
+    let stranger = UserId::from_uuid(uuid::Uuid::from_u128(1));
+    for again in 0..200 {
+        let refused = attend(&service, &scene, stranger, Some(key(1))).await.unwrap_err();
+        assert_ne!(refused.code, Code::IdempotencyInFlight, "the {again}. time");
     }
 }
 

@@ -5,6 +5,7 @@ mod audit_log;
 mod auth;
 mod community;
 mod cron;
+mod endings;
 mod event;
 mod event_log;
 mod idempotency;

@@ -9,6 +9,7 @@ use convene_application::kernel::store::StoreError;
 use convene_application::kernel::uow::Begin;
 use convene_application::kernel::wake::Wake;
 
+use super::endings::Endings;
 use super::pool::{Connection, Pool};
 use super::tx::PgTx;
 
@@ -18,19 +19,25 @@ pub struct PgStore {
     pool: Pool,
     wake: Arc<Wake>,
     generations: Arc<Generations>,
+    endings: Endings,
 }
 
 impl PgStore {
     /// A store over a pool; commits ring the bells.
     #[must_use]
     pub fn new(pool: Pool, wake: Arc<Wake>) -> Self {
-        Self { pool, wake, generations: Arc::default() }
+        Self { pool, wake, generations: Arc::default(), endings: Endings::default() }
     }
 
     /// Commits tell these generations what they change, so that this process knows at once.
     #[must_use]
     pub fn telling(self, generations: Arc<Generations>) -> Self {
         Self { generations, ..self }
+    }
+
+    /// The transactions with idempotency keys that are being rolled back.
+    pub(super) fn endings(&self) -> &Endings {
+        &self.endings
     }
 
     /// The pool.
@@ -68,6 +75,7 @@ impl PgStore {
     }
 
     pub(crate) async fn tx(&self, claims: Vec<KeyClaim>) -> Result<Box<PgTx>, StoreError> {
+        self.endings.are_over(&claims).await;
         Ok(Box::new(PgTx::new(self.clone(), self.connection().await?, claims)))
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct PgTx {
     begun: bool,
     claims: Vec<KeyClaim>,
     claimed: Vec<Claimed>,
+    /// Whether a key is locked until the end.
+    holds_key: bool,
     writes: Vec<Sql>,
     staged: Staged,
     fence: Option<(Fence, bool)>,
@@ -45,6 +47,7 @@ impl PgTx {
             begun: false,
             claims,
             claimed: Vec::new(),
+            holds_key: false,
             writes: Vec::new(),
             staged: Staged::default(),
             fence: None,
@@ -86,6 +89,7 @@ impl PgTx {
         };
         let (_, consumed_before, claimed, outcome) = first.instrument(span).await?;
         self.consumed_before = consumed_before;
+        self.holds_key = claimed.contains(&Claimed::First);
         self.claimed = claimed;
         Ok(outcome)
     }
@@ -193,12 +197,14 @@ impl Drop for PgTx {
             return;
         }
         metrics::counter!("convene_db_rollbacks_total").increment(1);
+        let ending = self.holds_key.then(|| self.store.endings().begin(&self.claims));
         self.store.pool().runtime().spawn(async move {
             let rollback = sql("ROLLBACK").run(&connection);
             let rolled_back = tokio::time::timeout(ROLLBACK_TIMEOUT, rollback).await;
             if !matches!(rolled_back, Ok(Ok(_))) {
                 connection.close();
             }
+            drop(ending);
         });
     }
 }
