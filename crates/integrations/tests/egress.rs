@@ -212,7 +212,7 @@ async fn a_slow_drip_is_cut_off() {
     assert_eq!(outcome(&attempted), (Some(200), Some("timeout")));
     assert!(!attempted.succeeded(), "an answer that never ended is no success");
     assert!(!attempted.response_head.is_empty(), "what had arrived is kept");
-    assert!(attempted.duration < BOUNDS.exchange + Duration::from_secs(1));
+    assert!(attempted.duration < BOUNDS.exchange * 2);
 }
 
 #[tokio::test]

@@ -222,7 +222,7 @@ async fn a_server_that_says_nothing_does_not_hold_the_job() {
     let started = std::time::Instant::now();
     let sent = server.mailer("").send("job-1", &ada(), &verify("Ada")).await;
     assert!(matches!(sent, Err(MailError::Transient(_))), "{sent:?}");
-    assert!(started.elapsed() < TIMEOUTS.exchange + Duration::from_secs(1));
+    assert!(started.elapsed() < TIMEOUTS.exchange * 2);
 }
 
 #[tokio::test]

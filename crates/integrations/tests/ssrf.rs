@@ -289,10 +289,8 @@ async fn of_a_huge_answer_little_is_taken() {
         taken
     });
     let resolver = Resolver::new(vec![vec![LOOPBACK]]);
-    let started = tokio::time::Instant::now();
     let sent = sent(&resolver, Reach::Private, &format!("http://hooks.example:{port}/")).await;
-    assert_eq!(sent, (Some(200), None));
-    assert!(started.elapsed() < BOUNDS.exchange, "nobody waited for the end");
+    assert_eq!(sent, (Some(200), None), "nobody waited for the end, or until the time was over");
     let taken = taken.await.unwrap();
     assert!(taken < 32 * 1_024 * 1_024, "{taken} bytes were taken");
 }

@@ -67,6 +67,13 @@ impl Fault {
     }
 }
 
+/// A listener on a port that is free again after it was closed. Somebody else may be faster: then another is tried.
+fn listen() -> io::Result<std::net::TcpListener> {
+    let listen = || std::net::TcpListener::bind(("127.0.0.1", convene_embedded::port::free()?));
+    let taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    listen().or_else(|error| if taken(&error) { listen() } else { Err(error) })
+}
+
 /// A fault, and whom to tell when it is in force.
 type Command = (Fault, blocking::Sender<()>);
 
@@ -92,7 +99,7 @@ impl FaultProxy {
             .next()
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "upstream has no address"))?;
         // Not one of the kernel's choice: it has to be free again after a cut.
-        let listener = std::net::TcpListener::bind(("127.0.0.1", convene_embedded::port::free()?))?;
+        let listener = listen()?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
 

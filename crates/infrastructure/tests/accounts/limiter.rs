@@ -15,6 +15,9 @@ use futures::FutureExt as _;
 
 const SLOW: Quota = Quota { burst: 4, every: Duration::from_secs(3_600) };
 
+/// How long nobody is held up by a Redis that is lost, and what a busy machine may add.
+const HELD_UP: Duration = Duration::from_secs(1 + 2);
+
 fn real_time(limiter: Arc<dyn Limiter>) -> Port {
     Port { limiter, pass: Box::new(|time| tokio::time::sleep(time).boxed()) }
 }
@@ -99,11 +102,7 @@ async fn a_redis_that_is_lost_makes_limits_stricter_and_comes_back_by_itself() {
             allowed += 1;
         }
         assert_eq!(allowed, 2);
-        assert!(
-            began.elapsed() < Duration::from_secs(1),
-            "a lost Redis holds nobody up: {:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < HELD_UP, "a lost Redis holds nobody up: {:?}", began.elapsed());
 
         proxy.set(Fault::Pass);
         poll_until(Duration::from_secs(5), "Redis counts again", async || {
