@@ -58,3 +58,45 @@ impl Drop for Ending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn claim(number: u8) -> [KeyClaim; 1] {
+        [KeyClaim { scope: [number; 32], fingerprint: [0; 32] }]
+    }
+
+    #[tokio::test]
+    async fn who_claims_a_key_waits_until_its_holder_has_ended() {
+        let endings = Endings::default();
+        let ending = endings.begin(&claim(1));
+        assert_eq!(endings.are_over(&claim(2)).now_or_never(), Some(()), "another key is free");
+        assert_eq!(endings.are_over(&[]).now_or_never(), Some(()));
+        let waiting = tokio::spawn({
+            let endings = endings.clone();
+            async move { endings.are_over(&claim(1)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(ending);
+        tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
+    }
+
+    /// The lock is free a moment before this process hears of it.
+    #[tokio::test]
+    async fn an_ending_leaves_that_of_the_next_holder_alone() {
+        let endings = Endings::default();
+        let first = endings.begin(&claim(1));
+        let second = endings.begin(&claim(1));
+        drop(first);
+        assert_eq!(endings.are_over(&claim(1)).now_or_never(), None);
+        drop(second);
+        assert_eq!(endings.are_over(&claim(1)).now_or_never(), Some(()));
+        assert!(endings.under_way().is_empty());
+    }
+}
