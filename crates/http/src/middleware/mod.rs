@@ -26,6 +26,7 @@ mod panics;
 mod problems;
 mod security;
 mod shed;
+mod unread;
 mod version;
 mod well_formed;
 

@@ -175,7 +175,8 @@ pub(crate) fn log(failure: &Failure, request: Option<&HttpRequest>) {
     let status = entry(failure.code).status;
     let code: &'static str = failure.code.into();
     if failure.source.is_none() {
-        if status.is_server_error() {
+        // What is shed is counted, and in the access log: one more line would cost more than the answer.
+        if status.is_server_error() && failure.code != Code::Overloaded {
             tracing::warn!(code, detail = %failure.detail, "request failed");
         }
         return;

@@ -26,7 +26,11 @@ struct Server {
 
 impl Server {
     fn start(body: BodyLimits) -> Self {
-        let http = Http::new(Settings { body, ..settings() }, ports(), Handle::current());
+        Self::start_with(Settings { body, ..settings() })
+    }
+
+    fn start_with(settings: Settings) -> Self {
+        let http = Http::new(settings, ports(), Handle::current());
         let notes = Arc::new(NoteService::default());
         let (shared, service) = (Arc::clone(&http), Arc::clone(&notes));
         let server = HttpServer::new(move || {
@@ -210,4 +214,25 @@ async fn a_client_that_goes_away_cancels_nothing() {
     server.handle.stop(true).await;
     server.http.finish().await;
     assert_eq!(server.notes.effects.load(Ordering::SeqCst), 1);
+}
+
+/// A new connection costs more than a refusal: who is refused in a crowd must not have to open one.
+#[actix_web::test]
+async fn who_is_refused_keeps_the_connection() {
+    let server = Server::start_with(Settings { max_in_flight: 0, ..settings() });
+    let mut stream = server.connect().await;
+    for last in [false, true] {
+        let head = format!(
+            "PATCH /v1/notes/{} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n{}\r\n",
+            note_id(),
+            if last { "Connection: close\r\n" } else { "" }
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The body comes in a packet of its own.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stream.write_all(&[b' '; 1000]).await.unwrap();
+    }
+    let replies = read_to_end(&mut stream).await;
+    assert_eq!(replies.matches("HTTP/1.1 503").count(), 2, "{replies}");
+    server.handle.stop(false).await;
 }
