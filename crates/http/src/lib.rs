@@ -274,6 +274,7 @@ mod cursor;
 mod dev_mail;
 mod docs;
 mod expand;
+mod homeward;
 mod middleware;
 mod openapi;
 mod operations;

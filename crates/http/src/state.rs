@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::homeward::Homeward;
 use crate::middleware::{Connected, Gate, Limits};
 use crate::ports::Ports;
 use crate::problem::Problem;
@@ -73,10 +74,11 @@ impl Http {
             drop(turn);
             work.await
         };
-        let task = self.tasks.spawn_on(work.in_current_span(), &self.runtime);
-        match task.await {
+        let (work, outcome) = Homeward::here().bring(work.in_current_span());
+        self.tasks.spawn_on(work, &self.runtime);
+        match outcome.await {
             Ok(outcome) => outcome.map_err(Problem::from),
-            Err(panicked) => Err(Failure::internal(panicked).into()),
+            Err(lost) => Err(Failure::internal(lost).into()),
         }
     }
 

@@ -38,7 +38,7 @@ pub(crate) use head::head_as_get;
 pub(crate) use identify::{RequestIds, identify};
 pub(crate) use limit::{Applied, Limits, limit_callers, limit_clients};
 pub(crate) use measure::measure;
-pub(crate) use panics::catch_panics;
+pub(crate) use panics::{catch_panics, message as panic_message};
 pub(crate) use problems::problems;
 pub(crate) use security::{cache_control, security_headers};
 pub use shed::Connected;
