@@ -79,7 +79,7 @@ struct Database {
     row: Mutex<Option<u64>>,
     invalidations: Mutex<Vec<Invalidation>>,
     loads: AtomicUsize,
-    down: AtomicBool,
+    fault: Mutex<Option<fn() -> StoreError>>,
     /// Where loadings wait after they have read.
     gate: Semaphore,
     gated: AtomicBool,
@@ -93,7 +93,7 @@ impl Database {
             row: Mutex::new(Some(1)),
             invalidations: Mutex::default(),
             loads: AtomicUsize::new(0),
-            down: AtomicBool::new(false),
+            fault: Mutex::default(),
             gate: Semaphore::new(0),
             gated: AtomicBool::new(false),
         })
@@ -123,10 +123,12 @@ impl Database {
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        if self.down.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("planted".into()));
-        }
-        Ok(())
+        let fault = *self.fault.lock().unwrap();
+        fault.map_or(Ok(()), |fault| Err(fault()))
+    }
+
+    fn fail_with(&self, fault: Option<fn() -> StoreError>) {
+        *self.fault.lock().unwrap() = fault;
     }
 }
 
@@ -405,36 +407,45 @@ async fn who_knows_of_a_change_does_not_wait_for_a_loading_from_before_it() {
     assert_eq!(process.peek(), Some(Some(2)), "whichever landed last");
 }
 
-#[tokio::test]
-async fn a_value_that_is_vouched_for_outlives_a_failing_store() {
+async fn outlives(fault: fn() -> StoreError, code: Code) {
     let database = Database::new();
     let process = Process::ready(&database, None).await;
     assert_eq!(process.get().await, Some(1));
     let mut served = 0;
     for second in 0..60 {
-        // The connections for requests are lost; the feed's is not.
-        database.down.store(false, Ordering::SeqCst);
+        // The feed's connections have no fault.
+        database.fail_with(None);
         process.feed.read().await.unwrap();
-        database.down.store(true, Ordering::SeqCst);
+        database.fail_with(Some(fault));
         match process.cache.get(&KEY).await {
             Ok(found) => {
                 assert_eq!(found.map(|held| held.0), Some(1));
                 served = second;
             }
-            Err(failure) => assert_eq!(failure.code, Code::Unavailable),
+            Err(failure) => assert_eq!(failure.code, code),
         }
         database.clock.advance(Duration::from_millis(990));
     }
     assert!((30..40).contains(&served), "for half a minute past its time, not {served} s");
 
     // What is known to have changed is not served.
-    database.down.store(false, Ordering::SeqCst);
+    database.fail_with(None);
     process.feed.read().await.unwrap();
     assert_eq!(process.get().await, Some(1));
     process.changed();
-    database.down.store(true, Ordering::SeqCst);
-    assert_eq!(process.cache.get(&KEY).await.unwrap_err().code, Code::Unavailable);
+    database.fail_with(Some(fault));
+    assert_eq!(process.cache.get(&KEY).await.unwrap_err().code, code);
     assert!(process.cache.last_known(&KEY).is_none());
+}
+
+#[tokio::test]
+async fn a_value_that_is_vouched_for_outlives_a_failing_store() {
+    outlives(|| StoreError::Unavailable("planted".into()), Code::Unavailable).await;
+}
+
+#[tokio::test]
+async fn a_value_that_is_vouched_for_outlives_a_store_with_too_much_to_do() {
+    outlives(|| StoreError::Overloaded, Code::Overloaded).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use convene_application::auth::authenticate::{Authenticate, PublicKeys};
 use convene_application::kernel::clock::Clock;
 use convene_application::kernel::limits::RequestLimiter;
-use convene_application::kernel::queueing::Queue;
 use convene_application::kernel::random::Random;
 use convene_application::kernel::refusals::RefusalLog;
 use convene_application::kernel::secrets::Digester;
@@ -33,8 +32,6 @@ pub struct Ports {
     pub random: Arc<dyn Random>,
     /// Counts requests; none switches limits on requests off.
     pub limiter: Option<Arc<dyn RequestLimiter>>,
-    /// What use cases wait for, besides their turn on the main runtime.
-    pub queues: Vec<Arc<Queue>>,
     /// Says whether the process can serve.
     pub readiness: Arc<dyn Readiness>,
     /// Renders the metrics in Prometheus' text format.

@@ -43,8 +43,7 @@ impl Http {
     #[must_use]
     pub fn new(settings: Settings, ports: Ports, runtime: Handle) -> Arc<Self> {
         let turns = Arc::<Queue>::default();
-        let queues = ports.queues.iter().chain([&turns]).cloned().collect();
-        let gate = Gate::new(settings.max_in_flight, settings.queue_target, queues);
+        let gate = Gate::new(settings.max_in_flight, settings.queue_target, Arc::clone(&turns));
         let limiter = ports.limiter.clone();
         Arc::new(Self {
             runtime,

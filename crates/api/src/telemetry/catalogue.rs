@@ -83,7 +83,7 @@ const SECTIONS: &[Section] = &[
                 "convene_queue_delay_seconds",
                 Unit::Seconds,
                 &[],
-                "The shortest recent wait for the runtime, a connection or a server thread, whichever is longest.",
+                "The shortest recent wait for the runtime or a server thread, whichever is longer.",
             ),
             counter(
                 "convene_request_limits_total",
@@ -138,6 +138,11 @@ const SECTIONS: &[Section] = &[
                 "convene_db_pool_failures_total",
                 &["pool"],
                 "Connections that were not had in time: none was free, or the database did not answer.",
+            ),
+            counter(
+                "convene_db_pool_refusals_total",
+                &["pool"],
+                "Requests refused with 503 because too many waited for a connection for too long.",
             ),
             counter(
                 "convene_db_connections_detached_total",

@@ -52,7 +52,7 @@ pub(super) fn wire(
         queue_target: None,
         ..settings
     };
-    let ports = Ports { limiter: None, queues: Vec::new(), dev_mail: None, ..ports };
+    let ports = Ports { limiter: None, dev_mail: None, ..ports };
     let watch = Arc::new(Watch::new(platform, feeds));
     let store = Arc::new(platform.store.clone());
     let services = AdminServices {

@@ -62,7 +62,6 @@ pub(super) fn parts(
         clock: Arc::clone(&platform.env.clock),
         random: Arc::clone(&platform.env.random),
         limiter: limits.requests.clone(),
-        queues: vec![Arc::clone(platform.store.pool().queue())],
         readiness: Arc::new(Probes::of(platform)),
         metrics,
         dev_mail: platform.mailbox.clone().map(|mailbox| {

@@ -31,8 +31,8 @@ pub(super) struct Auth {
 
 pub(super) async fn wire(platform: &Platform, limits: &Limits) -> Result<Auth, StartError> {
     let Platform { env, store, config, .. } = platform;
-    let store = Arc::new(store.clone());
-    let keyring = Arc::new(Keyring::new(store.clone(), Arc::clone(&platform.sealer)));
+    let (store, upkeep) = (Arc::new(store.clone()), Arc::new(store.for_upkeep()));
+    let keyring = Arc::new(Keyring::new(upkeep.clone(), Arc::clone(&platform.sealer)));
     keyring.refresh(env.now()).await.map_err(|error| StartError::Other {
         what: "the signing keys cannot be loaded: was secrets.envelope_key (CONVENE__SECRETS__ENVELOPE_KEY) changed?",
         source: Box::new(error),
@@ -42,7 +42,7 @@ pub(super) async fn wire(platform: &Platform, limits: &Limits) -> Result<Auth, S
         config.auth.issuer.clone(),
         config.auth.audience.clone(),
     ));
-    let revocations = Arc::new(RevocationFeed::new(store.clone(), Arc::clone(&platform.wake)));
+    let revocations = Arc::new(RevocationFeed::new(upkeep, Arc::clone(&platform.wake)));
     let service = AuthService::new(AuthDeps {
         env: env.clone(),
         uow: store.clone(),

@@ -69,7 +69,7 @@ impl Convene {
         };
         let limiter = Arc::clone(&limits.guessing);
         let (refusals, refusal_writer) =
-            refusals(platform.env.clone(), limiter, Arc::new(platform.store.clone()));
+            refusals(platform.env.clone(), limiter, Arc::new(platform.store.for_upkeep()));
         let (settings, ports) = api::parts(&platform, &auth, &limits, refusals, metrics)?;
         let feeds: Vec<Arc<dyn Follow>> =
             vec![auth.revocations.clone(), platform.invalidations.clone()];

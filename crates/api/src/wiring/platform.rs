@@ -84,19 +84,21 @@ impl Platform {
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         let wake = Arc::new(Wake::default());
         let generations = Arc::new(Generations::default());
-        let store = |name, size| {
+        let queue_target = config.limits.enabled.then_some(config.limits.queue_target.0);
+        let store = |name, size, queue_target| {
             let options = pool_options(&config, name, size, role.as_deref());
+            let options = PoolOptions { queue_target, ..options };
             Pool::new(&options, Handle::current())
                 .map(|pool| PgStore::new(pool, Arc::clone(&wake)).telling(Arc::clone(&generations)))
                 .map_err(StartError::Database)
         };
         let (store, jobs, sinks) = (
-            store("api", config.database.pool_size)?,
-            store("jobs", config.database.jobs_pool_size)?,
-            store("sinks", config.database.sinks_pool_size)?,
+            store("api", config.database.pool_size, queue_target)?,
+            store("jobs", config.database.jobs_pool_size, None)?,
+            store("sinks", config.database.sinks_pool_size, None)?,
         );
         let invalidations = Arc::new(InvalidationFeed::new(
-            Arc::new(store.clone()),
+            Arc::new(store.for_upkeep()),
             Arc::clone(&wake),
             Arc::clone(&generations),
         ));

@@ -122,7 +122,7 @@ impl CommunityService {
         community: &CommunityRef,
     ) -> Result<Arc<Held<Community>>, Failure> {
         match self.found(viewer, community).await {
-            Err(failure) if failure.code == Code::Unavailable => {
+            Err(failure) if failure.is_temporary() => {
                 let last_known = self.standings.last_known(community);
                 last_known.filter(|found| is_visible(found, None)).ok_or(failure)
             }

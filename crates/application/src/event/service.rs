@@ -20,7 +20,7 @@ use crate::kernel::cache::{Caches, Held};
 use crate::kernel::changes::audited;
 use crate::kernel::context::{Principal, RequestContext};
 use crate::kernel::env::Env;
-use crate::kernel::error::{Checked, Code, Failure};
+use crate::kernel::error::{Checked, Failure};
 use crate::kernel::idempotency::{Idempotency, Reply};
 use crate::kernel::jobs::NewJob;
 use crate::kernel::page::{Page, PageQuery};
@@ -130,9 +130,7 @@ impl EventService {
         event: EventId,
     ) -> Result<Arc<Held<Event>>, Failure> {
         match self.found(viewer, event).await {
-            Err(failure) if failure.code == Code::Unavailable => {
-                self.last_known(event).ok_or(failure)
-            }
+            Err(failure) if failure.is_temporary() => self.last_known(event).ok_or(failure),
             outcome => outcome,
         }
     }

@@ -207,6 +207,12 @@ impl Failure {
         }
     }
 
+    /// Whether the same may well succeed a little later: something is down, or has too much to do.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.code, Code::Unavailable | Code::Overloaded)
+    }
+
     /// A defect of the server.
     pub fn internal(source: impl Into<Source>) -> Self {
         Self {
@@ -236,6 +242,7 @@ impl From<StoreError> for Failure {
             | StoreError::Fenced
             | StoreError::Unavailable(_)
             | StoreError::CommitUnknown(_) => Self::unavailable(error),
+            StoreError::Overloaded => Self::overloaded(Duration::from_secs(1)),
             StoreError::Unique { .. } | StoreError::Other(_) => Self::internal(error),
         }
     }

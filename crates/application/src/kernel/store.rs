@@ -20,6 +20,9 @@ pub enum StoreError {
     /// The store cannot be reached, or has no connection free in time.
     #[error("the store is unavailable")]
     Unavailable(#[source] Source),
+    /// The store has more to do than it can, and this is not the most urgent of it: nothing happened.
+    #[error("the store has too much to do")]
+    Overloaded,
     /// The connection was lost while the commit was under way: it may have happened or not.
     #[error("the outcome of the commit is unknown")]
     CommitUnknown(#[source] Source),

@@ -24,7 +24,7 @@ use super::ports::{ClaimedDelivery, DeliveryQueue, Target, WebhookTx};
 use super::secret;
 use super::settle::{Batch, Rest, Sent};
 use crate::kernel::env::Env;
-use crate::kernel::error::{Code, Failure};
+use crate::kernel::error::Failure;
 use crate::kernel::jobs::{LeasedJob, Outcome, RunJob};
 use crate::kernel::secrets::Sealer;
 use crate::kernel::store::StoreError;
@@ -276,7 +276,7 @@ impl RunJob<Drain> for Drainer {
                 Ok(Rest::Nothing) => return Outcome::Done,
                 Ok(Rest::Settled) => return Outcome::Settled,
                 // A store that is away for a while must not use up the attempts of a job that lives for days.
-                Err(failure) if failure.code == Code::Unavailable => {
+                Err(failure) if failure.is_temporary() => {
                     tracing::warn!(
                         error = &failure as &dyn std::error::Error,
                         "deliveries wait for the store"

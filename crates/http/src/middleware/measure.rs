@@ -51,7 +51,6 @@ pub(crate) async fn measure(
     outcome
 }
 
-/// Methods can be made up, labels must not be.
 /// The meters of one route, method and status.
 struct Meters {
     requests: Counter,
@@ -89,6 +88,7 @@ fn with_meters(
     });
 }
 
+/// Methods can be made up, labels must not be.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

@@ -124,7 +124,6 @@ pub(crate) fn ports() -> Ports {
         clock: Arc::new(SystemClock),
         random: Arc::new(Counting::default()),
         limiter: None,
-        queues: Vec::new(),
         readiness: Arc::new(Ready(CheckState::Up)),
         metrics: Arc::new(|| "up 1\n".to_owned()),
         dev_mail: None,

@@ -19,6 +19,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrati
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::sleep;
 
+use super::line::Purpose;
 use super::pool::{Pool, open};
 use super::sql::{Sql, sql, store_error};
 
@@ -150,7 +151,7 @@ pub async fn create_database(server: &SecretString, name: &str) -> Result<(), Mi
 /// # Errors
 /// The store's.
 pub async fn pending(pool: &Pool) -> Result<Vec<String>, StoreError> {
-    let connection = pool.get().await?;
+    let connection = pool.get(Purpose::Upkeep).await?;
     let table: Option<Named> =
         sql("SELECT to_regclass('public.__diesel_schema_migrations')::text AS name")
             .row(&connection)

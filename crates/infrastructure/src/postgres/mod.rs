@@ -13,6 +13,7 @@ mod inbox;
 mod invalidations;
 mod jobs;
 mod keyset;
+mod line;
 pub mod listen;
 pub mod load;
 pub mod migrate;

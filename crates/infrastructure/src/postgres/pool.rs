@@ -3,9 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use convene_application::kernel::queueing::Queue;
 use convene_application::kernel::store::StoreError;
 use diesel::{ConnectionError, ConnectionResult, QueryResult};
 use diesel_async::AsyncPgConnection;
@@ -19,6 +18,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::line::{Line, NoTurn, Purpose, Turn};
 use super::sql::store_error;
 use super::tls::{Dialled, dial};
 
@@ -29,6 +29,8 @@ const TRAVEL: Duration = Duration::from_millis(200);
 pub(crate) struct Connection {
     /// Present until it is dropped.
     loan: Option<Object<AsyncPgConnection>>,
+    /// Behind the loan, so that it is back when the next in line asks for it.
+    _turn: Turn,
     patience: Duration,
     closing: AtomicBool,
 }
@@ -49,6 +51,8 @@ pub struct PoolOptions {
     pub size: usize,
     /// How long to wait for a free connection.
     pub wait: Duration,
+    /// How long requests may wait for one where too many do, more or less. None: as long as all others.
+    pub queue_target: Option<Duration>,
     /// How long a new connection may take.
     pub connect: Duration,
     /// Sent as `statement_timeout`.
@@ -70,6 +74,7 @@ impl PoolOptions {
             url,
             size,
             wait: Duration::from_secs(2),
+            queue_target: None,
             connect: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(4),
             lock_timeout: Duration::from_secs(2),
@@ -142,7 +147,7 @@ pub struct Pool {
     inner: deadpool::Pool<AsyncPgConnection>,
     runtime: Handle,
     patience: Duration,
-    queue: Arc<Queue>,
+    line: Arc<Line>,
 }
 
 impl Pool {
@@ -170,29 +175,41 @@ impl Pool {
             .build()
             .map_err(|error| StoreError::Other(Box::new(error)))?;
         let patience = options.statement_timeout + TRAVEL;
-        Ok(Self { name: options.name, inner, runtime, patience, queue: Arc::default() })
+        let line = Line::new(options.size, options.wait, options.queue_target);
+        Ok(Self { name: options.name, inner, runtime, patience, line })
     }
 
     /// Borrows a connection.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if none is free, or the database does not answer, in time.
-    pub(crate) async fn get(&self) -> Result<Connection, StoreError> {
-        let waiting = std::time::Instant::now();
-        let turn = self.queue.wait();
-        let connection = self.inner.get().await;
-        drop(turn);
+    /// [`StoreError::Unavailable`] if none is free, or the database does not answer, in time; [`StoreError::Overloaded`]
+    /// if too many wait for too long.
+    pub(crate) async fn get(&self, purpose: Purpose) -> Result<Connection, StoreError> {
+        let began = Instant::now();
+        let turn = self.line.turn(purpose).await;
         metrics::histogram!("convene_db_pool_wait_seconds", "pool" => self.name)
-            .record(waiting.elapsed().as_secs_f64());
-        let loan = connection.map_err(|error: PoolError| {
-            metrics::counter!("convene_db_pool_failures_total", "pool" => self.name).increment(1);
-            StoreError::Unavailable(Box::new(error))
-        })?;
+            .record(began.elapsed().as_secs_f64());
+        let turn = match turn {
+            Ok(turn) => turn,
+            Err(NoTurn::Refused) => {
+                metrics::counter!("convene_db_pool_refusals_total", "pool" => self.name)
+                    .increment(1);
+                return Err(StoreError::Overloaded);
+            }
+            Err(late @ NoTurn::TimedOut) => return Err(self.failure(late)),
+        };
+        let loan = self.inner.get().await.map_err(|error: PoolError| self.failure(error))?;
         Ok(Connection {
             loan: Some(loan),
+            _turn: turn,
             patience: self.patience,
             closing: AtomicBool::new(false),
         })
+    }
+
+    fn failure(&self, error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+        metrics::counter!("convene_db_pool_failures_total", "pool" => self.name).increment(1);
+        StoreError::Unavailable(Box::new(error))
     }
 
     /// Whether the database answers.
@@ -200,7 +217,7 @@ impl Pool {
     /// # Errors
     /// [`StoreError::Unavailable`] if not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let connection = self.get().await?;
+        let connection = self.get(Purpose::Upkeep).await?;
         super::sql::sql("SELECT 1").run(&connection).await.map(|_| ())
     }
 
@@ -213,7 +230,7 @@ impl Pool {
             in_use: status.size.saturating_sub(status.available),
             idle: status.available,
             max: status.max_size,
-            waiting: status.waiting,
+            waiting: self.line.waiting(),
         }
     }
 
@@ -229,12 +246,6 @@ impl Pool {
         gauge("idle", idle);
         metrics::gauge!("convene_db_pool_max_connections", "pool" => self.name).set(max as f64);
         metrics::gauge!("convene_db_pool_waiting", "pool" => self.name).set(waiting as f64);
-    }
-
-    /// Those who wait for a connection.
-    #[must_use]
-    pub fn queue(&self) -> &Arc<Queue> {
-        &self.queue
     }
 
     pub(crate) fn runtime(&self) -> &Handle {

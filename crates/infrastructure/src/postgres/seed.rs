@@ -8,6 +8,7 @@ use diesel_async::SimpleAsyncConnection as _;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
 
+use super::line::Purpose;
 use super::load::Load;
 use super::migrate::{MigrateError, OWNER_ROLE, serving_role};
 use super::pool::{Connection, Pool, PoolOptions};
@@ -96,5 +97,5 @@ async fn connect(url: &SecretString) -> Result<Connection, SeedError> {
     let role = serving_role(url).await?.map(|_| OWNER_ROLE.to_owned());
     let options =
         PoolOptions { statement_timeout: PATIENCE, role, ..PoolOptions::new(url.clone(), 1) };
-    Ok(Pool::new(&options, Handle::current())?.get().await?)
+    Ok(Pool::new(&options, Handle::current())?.get(Purpose::Upkeep).await?)
 }

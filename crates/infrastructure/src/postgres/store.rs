@@ -10,6 +10,7 @@ use convene_application::kernel::uow::Begin;
 use convene_application::kernel::wake::Wake;
 
 use super::endings::Endings;
+use super::line::Purpose;
 use super::pool::{Connection, Pool};
 use super::tx::PgTx;
 
@@ -20,13 +21,26 @@ pub struct PgStore {
     wake: Arc<Wake>,
     generations: Arc<Generations>,
     endings: Endings,
+    of_requests: bool,
 }
 
 impl PgStore {
     /// A store over a pool; commits ring the bells.
     #[must_use]
     pub fn new(pool: Pool, wake: Arc<Wake>) -> Self {
-        Self { pool, wake, generations: Arc::default(), endings: Endings::default() }
+        Self {
+            pool,
+            wake,
+            generations: Arc::default(),
+            endings: Endings::default(),
+            of_requests: true,
+        }
+    }
+
+    /// The same for what no request asks for, or what all of them need: it is not refused when too many wait.
+    #[must_use]
+    pub fn for_upkeep(&self) -> Self {
+        Self { of_requests: false, ..self.clone() }
     }
 
     /// Commits tell these generations what they change, so that this process knows at once.
@@ -54,7 +68,11 @@ impl PgStore {
 
     /// A connection for statements that need no transaction of their own.
     pub(crate) async fn connection(&self) -> Result<Connection, StoreError> {
-        self.pool.get().await
+        self.pool.get(self.purpose(Purpose::Read)).await
+    }
+
+    fn purpose(&self, of_request: Purpose) -> Purpose {
+        if self.of_requests { of_request } else { Purpose::Upkeep }
     }
 
     pub(crate) fn committed(&self, outbox: bool, jobs: bool) {
@@ -76,7 +94,8 @@ impl PgStore {
 
     pub(crate) async fn tx(&self, claims: Vec<KeyClaim>) -> Result<Box<PgTx>, StoreError> {
         self.endings.are_over(&claims).await;
-        Ok(Box::new(PgTx::new(self.clone(), self.connection().await?, claims)))
+        let connection = self.pool.get(self.purpose(Purpose::Change)).await?;
+        Ok(Box::new(PgTx::new(self.clone(), connection, claims)))
     }
 }
 

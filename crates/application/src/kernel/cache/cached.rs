@@ -14,7 +14,7 @@ use super::entry::{Entry, Held, Times};
 use super::flight::{Boarding, Flights, Pilot};
 use super::shared::{Parcel, shared_key};
 use super::{Generations, Key, Record, SharedLayer};
-use crate::kernel::error::{Code, Failure};
+use crate::kernel::error::Failure;
 use crate::kernel::random::Random;
 use crate::kernel::store::StoreError;
 
@@ -338,7 +338,7 @@ impl<K: Key, T: Record> Inner<K, T> {
                 && now < entry.times.gone_at
         };
         let Some(entry) = self.local.get(key).filter(usable) else { return Err(failure) };
-        if failure.code != Code::Unavailable {
+        if !failure.is_temporary() {
             return Err(failure);
         }
         self.counts.stale.increment(1);

@@ -14,7 +14,7 @@ use crate::class::{Class, Priority};
 const WINDOW: Duration = Duration::from_millis(100);
 /// Waits matter only where so many requests, or connections, share them: below, the time that each takes is what it
 /// takes, and to refuse some would help nobody.
-const CROWD: usize = 128;
+const CROWD: usize = 32;
 /// 2³² by the golden ratio: the multiples of it are spread evenly, so that a part of them is a part of any few of them.
 const SPREAD: u32 = 0x9E37_79B9;
 
@@ -34,8 +34,8 @@ struct Control {
     /// When the window ends, in nanoseconds since the beginning.
     ends: AtomicU64,
     controller: Mutex<(Controller, Instant)>,
-    /// Tasks that wait for the main runtime, and what else requests wait for.
-    queues: Vec<Arc<Queue>>,
+    /// Tasks that wait for the main runtime.
+    turns: Arc<Queue>,
     /// Tasks that wait for the thread that reads requests and writes replies.
     threads: Arc<Queue>,
     offered: [AtomicU64; CLASSES],
@@ -57,14 +57,14 @@ pub(super) enum Refusal {
 
 impl Gate {
     /// A gate for at most so many in flight. With a target, queues in which even the shortest wait is longer are kept short.
-    pub(crate) fn new(most: usize, target: Option<Duration>, queues: Vec<Arc<Queue>>) -> Self {
+    pub(crate) fn new(most: usize, target: Option<Duration>, turns: Arc<Queue>) -> Self {
         let control = target.map(|target| {
             let now = Instant::now();
             Control {
                 began: now,
                 ends: AtomicU64::new(0),
                 controller: Mutex::new((Controller::new(target), now)),
-                queues,
+                turns,
                 threads: Arc::default(),
                 offered: Default::default(),
                 done: AtomicU64::new(0),
@@ -148,13 +148,12 @@ impl Control {
     /// The shortest wait in the slowest queue that many share. Where nobody's turn came, it is at least a window.
     fn delay(&self, gate: &Gate) -> Duration {
         let many = gate.in_flight.load(Ordering::Relaxed) > CROWD;
-        let queues = self.queues.iter().map(|queue| (queue, many));
-        let threads = (&self.threads, gate.connections.load(Ordering::Relaxed) > CROWD);
-        let delays = queues.chain([threads]).map(|(queue, many)| {
+        let crowded = gate.connections.load(Ordering::Relaxed) > CROWD;
+        let delay = |queue: &Queue, many| {
             let delay = queue.look().unwrap_or(WINDOW);
             if many { delay } else { Duration::ZERO }
-        });
-        delays.max().unwrap_or_default()
+        };
+        delay(&self.turns, many).max(delay(&self.threads, crowded))
     }
 
     fn refuses(&self, class: usize) -> bool {
@@ -231,7 +230,7 @@ mod tests {
 
     #[actix_web::test]
     async fn the_cap_leaves_places_for_what_matters_more() {
-        let gate = Arc::new(Gate::new(8, Some(Duration::from_millis(20)), Vec::new()));
+        let gate = Arc::new(Gate::new(8, Some(Duration::from_millis(20)), Arc::default()));
         let mut taken = Vec::new();
         for (priority, places) in [(Priority::Low, 2), (Priority::Middle, 4), (Priority::High, 8)] {
             while let Ok(place) = gate.admit(class(priority)) {
@@ -246,14 +245,14 @@ mod tests {
 
     #[actix_web::test]
     async fn without_a_target_there_is_one_cap() {
-        let gate = Arc::new(Gate::new(2, None, Vec::new()));
+        let gate = Arc::new(Gate::new(2, None, Arc::default()));
         let _taken = [gate.admit(class(Priority::Low)), gate.admit(class(Priority::Low))];
         assert_eq!(gate.admit(class(Priority::High)).err(), Some(Refusal::Cap));
     }
 
     #[actix_web::test]
     async fn a_part_of_a_class_is_refused_evenly_and_only_in_a_crowd() {
-        let gate = Arc::new(Gate::new(10_000, Some(Duration::from_secs(1)), Vec::new()));
+        let gate = Arc::new(Gate::new(10_000, Some(Duration::from_secs(1)), Arc::default()));
         let control = gate.control.as_ref().unwrap();
         // No window ends in this test.
         control.ends.store(u64::MAX, Ordering::Relaxed);
@@ -270,8 +269,7 @@ mod tests {
     #[actix_web::test]
     async fn a_queue_in_which_nobodys_turn_comes_is_long() {
         let queue = Arc::new(Queue::default());
-        let gate =
-            Arc::new(Gate::new(10_000, Some(Duration::from_millis(1)), vec![Arc::clone(&queue)]));
+        let gate = Arc::new(Gate::new(10_000, Some(Duration::from_millis(1)), Arc::clone(&queue)));
         let control = gate.control.as_ref().unwrap();
         let _stuck = queue.wait();
         assert_eq!(control.delay(&gate), Duration::ZERO, "nobody shares it");

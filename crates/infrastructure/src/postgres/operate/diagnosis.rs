@@ -5,6 +5,7 @@ use diesel::QueryableByName;
 use diesel::sql_types::{Array, Bool, Integer, Text, Timestamptz};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::postgres::line::Purpose;
 use crate::postgres::migrate::{APPEND_ONLY, ERASABLE, READ_ONLY};
 use crate::postgres::pool::Pool;
 use crate::postgres::sql::sql;
@@ -77,7 +78,7 @@ struct ExcessRow {
 /// # Errors
 /// [`StoreError::Unavailable`] if it does not answer.
 pub async fn diagnose(pool: &Pool) -> Result<Diagnosis, StoreError> {
-    let connection = pool.get().await?;
+    let connection = pool.get(Purpose::Upkeep).await?;
     let excesses: Vec<ExcessRow> = sql("SELECT relation.relname::text AS name, privilege
          FROM pg_class AS relation
          CROSS JOIN unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
@@ -122,7 +123,7 @@ pub async fn diagnose(pool: &Pool) -> Result<Diagnosis, StoreError> {
 /// # Errors
 /// [`StoreError::Unavailable`] if it does not answer.
 pub async fn clock(pool: &Pool, now: impl Fn() -> Timestamp + Send) -> Result<Skew, StoreError> {
-    let connection = pool.get().await?;
+    let connection = pool.get(Purpose::Upkeep).await?;
     let read = || sql("SELECT clock_timestamp() AS clock").row::<Clock>(&connection);
     read().await?;
     let before = now();
