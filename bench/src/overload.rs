@@ -1,10 +1,12 @@
 //! Four times the load that the server can bear, and what becomes of those whom it serves.
 //!
 //! `convene-bench overload` starts private servers as the benchmarks do. The generator is open: requests are sent when they
-//! are due, whether or not the server has answered the ones before. It works on the machine that it measures, so what the
-//! server can bear is measured first, with the same mix and the same generator.
+//! are due, whether or not the server has answered the ones before. Refusing costs it as much as the server: so that it can
+//! send four times what the server can bear, each of both has half of the cores. What the server can bear is measured first,
+//! with the same mix, the same generator and the same cores.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -34,9 +36,13 @@ const NORMAL_PART: f64 = 0.5;
 const CLIENTS: u32 = 1_000_000;
 /// Who asks: as many of the seed's logins as have no common divisor with the rest of the mix.
 const PEOPLE: usize = 7;
+/// Whose events are asked for.
+const COMMUNITIES: usize = 10;
 
-/// Quotas that nobody meets: what is measured is what happens when nobody is to blame.
-const SETTINGS: [(&str, &str); 9] = [
+/// Quotas that nobody meets: what is measured is what happens when nobody is to blame. And as many connections as the
+/// database's part of a few cores can work for at once.
+const SETTINGS: [(&str, &str); 10] = [
+    ("CONVENE__DATABASE__POOL_SIZE", "3"),
     ("CONVENE__LIMITS__ENABLED", "true"),
     ("CONVENE__LIMITS__CLIENT_BURST", "1000000"),
     ("CONVENE__LIMITS__CLIENT_PER_MINUTE", "60000000"),
@@ -56,6 +62,31 @@ enum Kind {
     Rsvp,
 }
 
+/// What ten requests ask for.
+struct Mix {
+    name: &'static str,
+    kinds: [Kind; 10],
+    /// What is asked for with each list and each event.
+    expand: &'static str,
+}
+
+const MIXES: [Mix; 2] = {
+    use Kind::{Event, List, Rsvp};
+    [
+        Mix {
+            name: "work: in ten 4 lists of events and 2 events, each with its availability, one's RSVP and one's \
+                   membership, and 4 changed RSVPs",
+            kinds: [List, Rsvp, Event, List, Rsvp, List, Rsvp, Event, List, Rsvp],
+            expand: "?expand=availability,rsvp,community.membership",
+        },
+        Mix {
+            name: "reading: in ten 6 reads of an event, out of a cache, 3 lists of events, 1 changed RSVP",
+            kinds: [Event, List, Event, List, Event, Event, List, Event, Rsvp, Event],
+            expand: "",
+        },
+    ]
+};
+
 /// One answer.
 #[derive(Clone, Copy)]
 struct Answer {
@@ -69,18 +100,23 @@ struct Answer {
 /// Measures, and prints a table.
 #[expect(clippy::print_stdout, reason = "the table is what this is for")]
 pub(crate) async fn measure() -> Result<(), Fault> {
+    move_to(Half::Server)?;
     let scene = Scene::build().await?;
     tell(&format!("a million clients (load {})", load_average()));
     let mut rows = vec![million_clients(&scene).await?];
-    tell(&format!("overload (load {})", load_average()));
-    rows.extend(overload(&scene).await?);
+    for mix in &MIXES {
+        tell(&format!("overload with {} (load {})", mix.name, load_average()));
+        rows.extend(overload(&scene, mix).await?);
+    }
     println!("{}", markdown(&rows));
     Ok(())
 }
 
-async fn overload(scene: &Scene) -> Result<Vec<Row>, Fault> {
+async fn overload(scene: &Scene, mix: &Mix) -> Result<Vec<Row>, Fault> {
+    move_to(Half::Server)?;
     let convene = Convene::start_with("serve", scene, scene.large(), &SETTINGS).await?;
-    let requests = Arc::new(mix(scene, &convene).await?);
+    move_to(Half::Generator)?;
+    let requests = Arc::new(Requests::new(scene, &convene, mix).await?);
     let capacity = {
         let answers = phase(&convene, &requests, f64::INFINITY, 32, CALIBRATION).await?;
         served(&answers).len() as f64 / CALIBRATION.as_secs_f64()
@@ -110,7 +146,7 @@ async fn overload(scene: &Scene) -> Result<Vec<Row>, Fault> {
             "what the server can bear",
             format!("{capacity:.0} /s"),
             "",
-            "32 connections, as fast as they are answered: 6 in 10 read an event, 3 a list of events, 1 changes an RSVP",
+            &format!("32 connections, as fast as they are answered; {}", mix.name),
         ),
         Row::number(
             "offered, and served",
@@ -131,7 +167,9 @@ async fn overload(scene: &Scene) -> Result<Vec<Row>, Fault> {
             ),
             "≤ 5",
             &format!(
-                "from the request to the whole answer; {}",
+                "from the request to the whole answer; in half of the seconds p99 was at most {} to {}; {}",
+                ms(by_second(&during)),
+                ms(by_second(&normal)),
                 [("events", Kind::Event), ("lists", Kind::List), ("RSVPs", Kind::Rsvp)]
                     .map(|(name, kind)| {
                         let (during, normal) = (slowest(&during, kind), slowest(&normal, kind));
@@ -166,64 +204,114 @@ async fn overload(scene: &Scene) -> Result<Vec<Row>, Fault> {
     ])
 }
 
-/// What is sent, in turns: six reads of an event, three lists and one RSVP in ten; the people take turns as well.
-async fn mix(scene: &Scene, convene: &Convene) -> Result<Vec<(Kind, Vec<u8>)>, Fault> {
-    let mut client = Client::connect(convene.address).await?;
-    let mut tokens = Vec::new();
-    for person in 0..PEOPLE {
-        let token = scene.token(&mut client, scene.large(), person).await?;
-        // The first is a member already, and so are all if this is not the first run.
-        let join = request("POST", "/v1/communities/community-0/join", &token, None);
-        client.send(&join).await?;
-        tokens.push(token);
+/// Half of the machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    /// Where Convene and the servers that it uses run.
+    Server,
+    Generator,
+}
+
+/// Moves this process, and whatever it starts from now on, to a half of the cores.
+fn move_to(half: Half) -> Result<(), Fault> {
+    // Not those of this process, which may be half of them already.
+    let cores = std::fs::read_to_string("/proc/cpuinfo")?.matches("processor\t").count();
+    if cores < 2 {
+        return Err("two cores are needed: one for the server, one for the generator".into());
     }
-    let list = "/v1/communities/community-0/events";
-    let page = client.call("GET", &format!("{list}?limit=20"), &tokens[0], None).await?;
-    let events = page["data"].as_array().ok_or("no list of events")?;
-    let ids: Vec<&str> = events.iter().filter_map(|event| event["id"].as_str()).collect();
-    let one = serde_json::json!({"party_size": 1});
-    let mut requests = Vec::new();
-    for (place, id) in ids.iter().cycle().take(100 * PEOPLE).enumerate() {
-        // Both go round, and the people have no common divisor with the events and the kinds.
-        let token = &tokens[place % PEOPLE];
-        requests.push(match place % 10 {
-            0 | 2 | 4 | 5 | 7 | 9 => {
-                (Kind::Event, request("GET", &format!("/v1/events/{id}"), token, None))
+    let list = match half {
+        Half::Server => format!("0-{}", cores / 2 - 1),
+        Half::Generator => format!("{}-{}", cores / 2, cores - 1),
+    };
+    let id = std::process::id().to_string();
+    let moved = Command::new("taskset").args(["-a", "-c", "-p", &list, &id]).output()?;
+    if moved.status.success() { Ok(()) } else { Err(format!("taskset -c {list} failed").into()) }
+}
+
+/// What is sent, in turns; people, events and communities take turns as well.
+struct Requests {
+    all: Vec<(Kind, Vec<u8>)>,
+    /// How many were sent. Each phase goes on where the one before has ended, so that RSVPs change in all of them.
+    sent: AtomicU64,
+}
+
+impl Requests {
+    /// Twice as many as it takes to have asked for everything: each RSVP comes again for another party.
+    async fn new(scene: &Scene, convene: &Convene, mix: &Mix) -> Result<Self, Fault> {
+        let mut client = Client::connect(convene.address).await?;
+        let mut tokens = Vec::new();
+        for person in 0..PEOPLE {
+            let token = scene.token(&mut client, scene.large(), person).await?;
+            for community in 0..COMMUNITIES {
+                // Some are members already, and all if this is not the first run.
+                let join = format!("/v1/communities/community-{community}/join");
+                client.send(&request("POST", &join, &token, None)).await?;
             }
-            1 | 3 | 6 => (Kind::List, request("GET", list, token, None)),
-            _ => (
-                Kind::Rsvp,
-                request("PUT", &format!("/v1/events/{id}/rsvps/me"), token, Some(&one)),
-            ),
+            tokens.push(token);
+        }
+        let list = |community: usize| format!("/v1/communities/community-{community}/events");
+        let mut ids = Vec::new();
+        for community in 0..COMMUNITIES {
+            let page = format!("{}?limit=20", list(community));
+            let page = client.call("GET", &page, &tokens[0], None).await?;
+            let events = page["data"].as_array().ok_or("no list of events")?;
+            ids.extend(events.iter().filter_map(|event| event["id"].as_str()).map(str::to_owned));
+        }
+        let round = ids.len() * PEOPLE * mix.kinds.len();
+        let all = (0..2 * round).map(|place| {
+            // Each goes round once for a round of the one before.
+            let kind = mix.kinds[place % mix.kinds.len()];
+            let turn = place / mix.kinds.len();
+            let (token, id) = (&tokens[turn % PEOPLE], &ids[turn / PEOPLE % ids.len()]);
+            let request = match kind {
+                Kind::Event => {
+                    request("GET", &format!("/v1/events/{id}{}", mix.expand), token, None)
+                }
+                Kind::List => {
+                    let path = format!("{}{}", list(turn % COMMUNITIES), mix.expand);
+                    request("GET", &path, token, None)
+                }
+                Kind::Rsvp => {
+                    let party = serde_json::json!({"party_size": 1 + place / round});
+                    request("PUT", &format!("/v1/events/{id}/rsvps/me"), token, Some(&party))
+                }
+            };
+            (kind, request)
         });
+        Ok(Self { all: all.collect(), sent: AtomicU64::new(0) })
     }
-    Ok(requests)
+
+    fn get(&self, number: u64) -> &(Kind, Vec<u8>) {
+        let place = number % self.all.len() as u64;
+        &self.all[usize::try_from(place).unwrap_or_default()]
+    }
 }
 
 /// Sends requests at a rate over so many connections; one that is due while all are busy waits for one.
 async fn phase(
     convene: &Convene,
-    requests: &Arc<Vec<(Kind, Vec<u8>)>>,
+    requests: &Arc<Requests>,
     rate: f64,
     connections: usize,
     length: Duration,
 ) -> Result<Vec<Answer>, Fault> {
-    let (address, began, next) = (convene.address, Instant::now(), Arc::new(AtomicU64::new(0)));
+    let (address, began) = (convene.address, Instant::now());
+    let first = requests.sent.load(Ordering::Relaxed);
     let senders = (0..connections).map(|_| {
-        let (requests, next) = (Arc::clone(requests), Arc::clone(&next));
+        let requests = Arc::clone(requests);
         tokio::spawn(async move {
             let mut answers = Vec::new();
             let mut kept: Option<Client> = None;
             loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let due = Duration::from_secs_f64(number as f64 / rate);
+                let number = requests.sent.fetch_add(1, Ordering::Relaxed);
+                let due = Duration::from_secs_f64((number - first) as f64 / rate);
                 if due.max(began.elapsed()) >= length {
                     return Ok::<_, Fault>(answers);
                 }
                 if due > began.elapsed() {
                     tokio::time::sleep_until((began + due).into()).await;
                 }
-                let (kind, request) = &requests[usize::try_from(number)? % requests.len()];
+                let (kind, request) = requests.get(number);
                 let sent = began.elapsed();
                 // A connection may be closed while a request is on its way into it: a client sends it again on another.
                 let answered = match kept.take() {
@@ -266,6 +354,19 @@ fn slowest(answers: &[Answer], kind: Kind) -> Duration {
     let of_kind: Vec<Answer> =
         answers.iter().filter(|answer| answer.kind == kind).copied().collect();
     percentile(&mut served(&of_kind), 0.99)
+}
+
+/// The median of what was the 99th percentile in each second.
+fn by_second(answers: &[Answer]) -> Duration {
+    let seconds =
+        answers.iter().map(|answer| answer.sent.as_secs()).max().map_or(0, |last| last + 1);
+    let mut slow: Vec<Duration> = (0..seconds)
+        .map(|second| {
+            let of_second = answers.iter().filter(|answer| answer.sent.as_secs() == second);
+            percentile(&mut served(&of_second.copied().collect::<Vec<_>>()), 0.99)
+        })
+        .collect();
+    percentile(&mut slow, 0.5)
 }
 
 /// A million clients, none of whom comes twice, and the keys that they leave.
